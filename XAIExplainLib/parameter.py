@@ -1,0 +1,146 @@
+"""One parameter of a method: its type, unit, bounds and text, from which forms, options and checks are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from XAIExplainLib.errors import XAIError
+
+KINDS = ("integer", "number", "boolean", "choice", "voxels", "layer", "fill")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter as a method declares it.
+
+    Parameters
+    ----------
+    name : str
+        The keyword in Python and in ``--set name=value``.
+    kind : str
+        ``integer``, ``number``, ``boolean``, ``choice`` (one of `choices`), ``voxels`` (one positive integer for
+        all axes or three, in the order k, j, i), ``layer`` (dotted name of a layer, or None for the method's own
+        choice), ``fill`` (a number, or one of `choices`).
+    default : object
+        The value used when the user says nothing.
+    help : str
+        One sentence for a tooltip.
+    unit : str
+        ``voxel``, ``step``, ...; empty for a pure number.
+    minimum, maximum : float or None
+        Inclusive bounds of a number.
+    choices : sequence of str
+        The words allowed for ``choice`` and ``fill``.
+    advanced : bool
+        Whether a form hides it under "Advanced".
+    """
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: Sequence[str] = ()
+    advanced: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """The declaration as JSON-ready values."""
+        return {
+            "name": self.name, "kind": self.kind, "default": self.default, "help": self.help, "unit": self.unit,
+            "minimum": self.minimum, "maximum": self.maximum, "choices": list(self.choices),
+            "advanced": self.advanced,
+        }  # fmt: skip
+
+    def check(self, value: Any) -> Any:
+        """Return `value` in the parameter's own type.
+
+        Text is parsed, so that a command line and a form need no parser of their own.
+
+        Raises
+        ------
+        XAIError
+            If the value is of another type or out of bounds.
+        """
+        checker = {
+            "integer": self._integer, "number": self._number, "boolean": self._boolean, "choice": self._choice,
+            "voxels": self._voxels, "layer": self._layer, "fill": self._fill,
+        }[self.kind]  # fmt: skip
+        return checker(value)
+
+    def _wrong(self, value: Any, wanted: str) -> XAIError:
+        return XAIError(f"The parameter {self.name} cannot be {value!r}.", f"Give {wanted}.")
+
+    def _bounds(self) -> str:
+        if self.minimum is not None and self.maximum is not None:
+            return f" from {self.minimum:g} to {self.maximum:g}"
+        if self.minimum is not None:
+            return f" of at least {self.minimum:g}"
+        return f" of at most {self.maximum:g}" if self.maximum is not None else ""
+
+    def _number(self, value: Any) -> float:
+        wanted = f"a number{self._bounds()}"
+        if isinstance(value, bool):
+            raise self._wrong(value, wanted)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise self._wrong(value, wanted) from None
+        too_small = self.minimum is not None and number < self.minimum
+        too_large = self.maximum is not None and number > self.maximum
+        if not math.isfinite(number) or too_small or too_large:
+            raise self._wrong(value, wanted)
+        return number
+
+    def _integer(self, value: Any) -> int:
+        try:
+            number = self._number(value)
+        except XAIError:
+            number = math.nan
+        if number != number or number != int(number):
+            raise self._wrong(value, f"a whole number{self._bounds()}")
+        return int(number)
+
+    def _boolean(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+        key = str(value).strip().lower()
+        if key not in words:
+            raise self._wrong(value, "true or false")
+        return words[key]
+
+    def _choice(self, value: Any) -> str:
+        if str(value) not in self.choices:
+            raise self._wrong(value, "one of " + ", ".join(self.choices))
+        return str(value)
+
+    def _voxels(self, value: Any) -> tuple[int, ...] | int:
+        if isinstance(value, str):
+            parts: list[Any] = value.replace("x", ",").strip("()[] ").split(",")
+        elif isinstance(value, Sequence):
+            parts = list(value)
+        else:
+            parts = [value]
+        try:
+            numbers = tuple(self._integer(part) for part in parts)
+        except XAIError:
+            numbers = ()
+        if len(numbers) not in (1, 2, 3) or min(numbers, default=0) < 1:
+            raise self._wrong(value, f"one whole number{self._bounds()}, or three in the order k,j,i")
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    def _layer(self, value: Any) -> str | None:
+        return None if value in (None, "", "auto") else str(value)
+
+    def _fill(self, value: Any) -> float | str:
+        if isinstance(value, str) and value in self.choices:
+            return value
+        try:
+            return self._number(value)
+        except XAIError:
+            raise self._wrong(value, "a number or one of " + ", ".join(self.choices)) from None
