@@ -1,0 +1,348 @@
+"""A network seen as a graph of ATen operations, each knowing the dotted name of the layer it came from.
+
+Peers hook modules, and so miss functional activations, activations used twice, in-place operations, residual adds
+and concatenations. The graph has them all: it is what `torch.export` makes of the network, functionalised, so that
+no operation overwrites its input.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from XAIExplainLib.errors import XAIError
+
+MAXIMUM_BATCH = 1 << 16
+_DROPOUT = ("dropout", "feature_dropout", "alpha_dropout", "native_dropout")
+_BATCH_STATISTICS = ("_native_batch_norm_legit_functional", "_native_batch_norm_legit")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer by its dotted name, with the node that is its output.
+
+    Parameters
+    ----------
+    name, type : str
+        ``layer4.1.conv2`` and ``Conv3d``.
+    shape : tuple of int
+        Of the output for one sample, without the batch axis.
+    node : str
+        The graph's name of the output.
+    calls : int
+        How many times the network calls the layer; `node` belongs to the last call.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    node: str
+    calls: int
+
+
+class Graph:
+    """The operations of a network in the order of their execution.
+
+    Parameters
+    ----------
+    program : torch.export.ExportedProgram
+        Of a network in eval mode, with one input tensor.
+    output : int
+        Which of the program's output tensors (flattened) is the answer.
+
+    Raises
+    ------
+    XAIError
+        If the program has several inputs, or was exported in training mode.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, output: int = 0) -> None:
+        program = program.run_decompositions({})
+        self.constants = _constants(program)
+        users = [
+            spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"
+        ]  # fmt: skip
+        if len(users) != 1:
+            raise XAIError(
+                f"The network takes {len(users)} inputs.",
+                "Wrap it in a module that takes one tensor, with the inputs as channels.",
+            )
+        self.input = users[0]
+        self.nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+        outputs = _flat_nodes(next(node for node in program.graph.nodes if node.op == "output").args)
+        if not 0 <= output < len(outputs):
+            raise XAIError(
+                f"The network has {len(outputs)} output tensors, so there is no output {output}.",
+                f"Give an output from 0 to {len(outputs) - 1}.",
+            )
+        self.output = outputs[output].name
+        self._sizes = {node.name: _sizes(node) for node in program.graph.nodes}
+        batch = self._sizes[self.input][0]
+        self._batch_symbol = batch
+        self.static_batch = batch if isinstance(batch, int) else None
+        self.dependent = _dependent(self.nodes, self.input)
+        self._last_use = self._last_uses()
+        _refuse_training_mode(self.nodes)
+
+    def __iter__(self) -> Iterator[torch.fx.Node]:
+        return iter(self.nodes)
+
+    def shape(self, name: str, samples: int) -> tuple[int, ...]:
+        """The shape of a node's value in a run of so many samples; () for a value that is no tensor."""
+        return tuple(
+            size if isinstance(size, int) else int(size.subs(self._batch_symbol, samples)) for size in self._sizes[name]
+        )
+
+    def sample_shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape without the batch axis, or None where the first axis is not the batch."""
+        sizes = self._sizes[name]
+        return self.shape(name, 1)[1:] if len(sizes) > 1 and sizes[0] == self._batch_symbol else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the floating-point constants."""
+        for value in self.constants.values():
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                return value.dtype
+        return torch.float32
+
+    def to(self, *arguments: Any, **keywords: Any) -> Graph:
+        """Move the constants in place, with `torch.Tensor.to`'s arguments; integers keep their type."""
+        for name, value in self.constants.items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                self.constants[name] = value.to(*arguments, **keywords)
+        return self
+
+    def run(
+        self,
+        x: torch.Tensor,
+        keep: Iterable[str] | None = None,
+        stop: str | None = None,
+        check: Callable[[], None] | None = None,
+        start: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Execute the graph and return the kept values by node name.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Shape (N, C, *spatial), of the size the graph was exported for; N may vary unless `static_batch`.
+        keep : iterable of str or None
+            Names of the nodes whose values are wanted; None keeps the output alone. Everything else is freed after
+            its last use.
+        stop : str or None
+            Do not go on after this node.
+        check : callable or None
+            Called between operations; raises to cancel.
+        start : dict or None
+            Values known already; their nodes are not computed again, nor those that only they need.
+        """
+        wanted = {self.output} if keep is None else set(keep)
+        values: dict[str, Any] = {**self.constants, self.input: x, **(start or {})}
+        needed = self._needed(wanted | ({stop} if stop else set()), values)
+        kept = {name: values[name] for name in wanted if name in values}
+        with torch.no_grad():
+            for node in self.nodes:
+                if node.name not in needed:
+                    continue
+                if check is not None:
+                    check()
+                values[node.name] = call(node, values)
+                if node.name in wanted:
+                    kept[node.name] = values[node.name]
+                for name in self._last_use.get(node.name, ()):
+                    values.pop(name, None)
+                if node.name == stop:
+                    break
+        return kept
+
+    def forward(self, x: torch.Tensor, check: Callable[[], None] | None = None) -> torch.Tensor:
+        """The network's answer, shape (N, ...)."""
+        return self.run(x, check=check)[self.output]
+
+    def between(self, start: str, end: str) -> set[str]:
+        """Names of the nodes that carry numbers from `start` to `end`, both included; sizes and indices do not."""
+        downstream = _dependent([node for node in self.nodes if _carries_numbers(node)], start)
+        upstream = {end}
+        for node in reversed(self.nodes):
+            if node.name in upstream and _carries_numbers(node):
+                upstream.update(argument.name for argument in node.all_input_nodes)
+        return downstream & upstream
+
+    def layers(self) -> list[Layer]:
+        """Every layer whose output the answer depends on, in the order of execution."""
+        upstream = self._needed({self.output}, {}) | {self.output}
+        found: dict[str, Layer] = {}
+        calls: dict[str, set[str]] = {}
+        for node in self.nodes:
+            shape = self.sample_shape(node.name)
+            if node.name not in upstream or node.name not in self.dependent or shape is None:
+                continue
+            for name, kind, call_name in _stack(node):
+                if name:
+                    calls.setdefault(name, set()).add(call_name)
+                    found.pop(name, None)  # so that the order is that of the outputs
+                    found[name] = Layer(name, kind, shape, node.name, len(calls[name]))
+        return list(found.values())
+
+    def layer(self, name: str) -> Layer:
+        """The layer called `name`.
+
+        Raises
+        ------
+        XAIError
+            If the answer does not depend on a layer of that name.
+        """
+        layers = {layer.name: layer for layer in self.layers()}
+        if name not in layers:
+            near = [known for known in layers if name.lower() in known.lower()] or list(layers)[-8:]
+            raise XAIError(
+                f"The network has no layer called {name} on the way to its answer.",
+                f"Layers are named with dots; some are: {', '.join(near[:8])}.",
+            )
+        return layers[name]
+
+    def _needed(self, ends: set[str], known: dict[str, Any]) -> set[str]:
+        needed = {name for name in ends if name not in known}
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(argument.name for argument in node.all_input_nodes if argument.name not in known)
+        return needed
+
+    def _last_uses(self) -> dict[str, list[str]]:
+        last: dict[str, str] = {}
+        for node in self.nodes:
+            for argument in node.all_input_nodes:
+                last[argument.name] = node.name
+        uses: dict[str, list[str]] = {}
+        for name, user in last.items():
+            if name not in self.constants:
+                uses.setdefault(user, []).append(name)
+        return uses
+
+
+def export(network: torch.nn.Module, x: torch.Tensor, output: int = 0) -> Graph:
+    """The graph of `network` for inputs of the size of `x`, with any number of samples where the network allows it.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In eval mode.
+    x : torch.Tensor
+        One input, shape (N, C, *spatial).
+    output : int
+        Which of the network's output tensors, flattened, is the answer.
+
+    Raises
+    ------
+    XAIError
+        If `torch.export` cannot see through the network; the message carries its reason.
+    """
+    batch = torch.export.Dim("batch", min=1, max=MAXIMUM_BATCH)
+    # Two samples, since torch.export takes a batch of one for a constant. An expanded tensor costs no memory.
+    two = x[:1].expand(2, *x.shape[1:])
+    try:
+        program = torch.export.export(network, (two,), dynamic_shapes=({0: batch},), strict=False)
+    except Exception:  # noqa: BLE001 - whatever export dislikes about a free batch, one sample may still go
+        try:
+            program = torch.export.export(network, (x[:1],), strict=False)
+        except Exception as error:  # noqa: BLE001 - torch.export raises many kinds; each means the same here
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            raise XAIError(
+                f"torch.export cannot turn this network into a graph: {reason}",
+                "Methods that need only scores (occlusion) or gradients (gradient, integrated_gradients) still work.",
+            ) from error
+    return Graph(program, output)
+
+
+def resolve(argument: Any, values: dict[str, Any]) -> Any:
+    """`argument` of a node with every node in it replaced by its value."""
+    return torch.fx.node.map_arg(argument, lambda node: values[node.name])
+
+
+def call(node: torch.fx.Node, values: dict[str, Any]) -> Any:
+    """Execute one node."""
+    return node.target(*resolve(node.args, values), **resolve(node.kwargs, values))  # type: ignore[operator]
+
+
+def operation(node: torch.fx.Node) -> str:
+    """The operation's short name, without overload: ``conv3d``, ``relu``, ``getitem``."""
+    if node.target is operator.getitem:
+        return "getitem"
+    name = getattr(node.target, "_schema", None)
+    return name.name.split("::")[-1] if name is not None else getattr(node.target, "__name__", str(node.target))
+
+
+def _constants(program: torch.export.ExportedProgram) -> dict[str, Any]:
+    constants: dict[str, Any] = {}
+    for spec in program.graph_signature.input_specs:
+        kind, name, target = spec.kind.name, getattr(spec.arg, "name", None), spec.target
+        if kind == "PARAMETER" or (kind == "BUFFER" and target in program.state_dict):
+            constants[name] = program.state_dict[target].detach()
+        elif kind in ("BUFFER", "CONSTANT_TENSOR"):
+            constants[name] = program.constants[target]
+        elif kind == "CUSTOM_OBJ":
+            raise XAIError("The network holds a custom object that has no graph.", "Replace it by tensor operations.")
+    return constants
+
+
+def _flat_nodes(arguments: Any) -> list[torch.fx.Node]:
+    found: list[torch.fx.Node] = []
+    torch.fx.node.map_arg(arguments, found.append)
+    return found
+
+
+def _sizes(node: torch.fx.Node) -> tuple[Any, ...]:
+    """The sizes of a value's axes, each a number or an expression in the number of samples."""
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        return ()
+    return tuple(size if isinstance(size, int) else size.node.expr for size in value.shape)
+
+
+def _carries_numbers(node: torch.fx.Node) -> bool:
+    """Whether the value is a floating-point tensor, or several values of which one may be."""
+    value = node.meta.get("val")
+    return not isinstance(value, torch.Tensor | torch.SymInt | int | bool) or (
+        isinstance(value, torch.Tensor) and value.is_floating_point()
+    )
+
+
+def _dependent(nodes: list[torch.fx.Node], start: str) -> set[str]:
+    names = {start}
+    for node in nodes:
+        if any(argument.name in names for argument in node.all_input_nodes):
+            names.add(node.name)
+    return names
+
+
+def _stack(node: torch.fx.Node) -> list[tuple[str, str, str]]:
+    """The layers around a node, outermost first: dotted name, type, and name of the call."""
+    stack = node.meta.get("nn_module_stack") or {}
+    found = []
+    for key, value in stack.items():
+        if not isinstance(value, tuple):
+            continue
+        path, kind = value
+        # A second call of the same layer carries "@1"; strict export writes L['self'].layer.
+        name = re.sub(r"@\d+", "", re.sub(r"^L\['self'\]\.?", "", str(path)))
+        kind = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+        found.append((name, kind.split(".")[-1], f"{key}|{path}"))
+    return found
+
+
+def _refuse_training_mode(nodes: list[torch.fx.Node]) -> None:
+    for node in nodes:
+        name = operation(node)
+        training = (name in _DROPOUT and bool(node.args[2])) or (name == "batch_norm" and bool(node.args[5]))
+        if training or name in _BATCH_STATISTICS:
+            raise XAIError(
+                "The network drops units or normalises over the batch, as in training, so its answers are no fixed "
+                "function of the image.",
+                "Call network.eval() before the export, and keep running statistics in its batch norms.",
+            )

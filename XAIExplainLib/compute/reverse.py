@@ -1,0 +1,212 @@
+"""The walk back through a graph with a table of rules, one rule an operation.
+
+The table of true derivatives (`derivatives.DERIVATIVES`) makes the gradient; another method of the backpropagation
+family is the same walk with other rows. An operation that has no row is an error with its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from XAIExplainLib.compute.graph import Graph, operation, resolve
+from XAIExplainLib.errors import XAIError
+
+Check = Callable[[], None] | None
+
+
+@dataclass
+class Step:
+    """One operation on the way back.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph it belongs to.
+    node : torch.fx.Node
+        The operation.
+    values : dict
+        The kept values by node name, constants included.
+    path : set of str
+        The nodes that what is asked for depends on; only these get a cotangent.
+    samples : int
+        The number of samples in this run.
+    """
+
+    graph: Graph
+    node: torch.fx.Node
+    values: Mapping[str, Any]
+    path: set[str]
+    samples: int
+
+    def tensors(self) -> list[torch.fx.Node]:
+        """The arguments that get a cotangent, each once."""
+        return [argument for argument in self.node.all_input_nodes if argument.name in self.path]
+
+    def argument(self, index: int, default: Any = None) -> Any:
+        """The value of a positional argument; it must be a constant or kept."""
+        return resolve(self.node.args[index], self.values) if index < len(self.node.args) else default  # type: ignore[arg-type]
+
+    def shape(self, node: torch.fx.Node) -> tuple[int, ...]:
+        """The shape of another node's value in this run."""
+        if node.name in self.values:
+            return tuple(self.values[node.name].shape)
+        return self.graph.shape(node.name, self.samples)
+
+    @property
+    def output(self) -> Any:
+        """The operation's own value; it must be kept."""
+        return self.values[self.node.name]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one operation hands its output's cotangent to its inputs.
+
+    Parameters
+    ----------
+    apply : callable
+        ``(step, cotangent) -> {argument node name: cotangent}``. For an operation with several outputs `cotangent`
+        is a dict from output index to tensor.
+    inputs, output : bool
+        Whether the rule reads the values of the inputs, of the output; only what is read is kept in memory.
+    fits : callable or None
+        ``(node, path) -> bool``: whether the rule is for this form of the operation; where not, the table's
+        `otherwise` is taken.
+    """
+
+    apply: Callable[[Step, Any], dict[str, torch.Tensor]]
+    inputs: bool = False
+    output: bool = False
+    fits: Callable[[torch.fx.Node, set[str]], bool] | None = None
+
+
+@dataclass
+class Table:
+    """Rules by the operation's short name.
+
+    Parameters
+    ----------
+    name : str
+        For error messages.
+    rules : dict
+        One rule an operation.
+    otherwise : Rule or None
+        For operations without a row; None means that these are an error.
+    """
+
+    name: str
+    rules: dict[str, Rule]
+    otherwise: Rule | None = None
+
+    def rule(self, node: torch.fx.Node, path: set[str]) -> Rule:
+        """The row of an operation, on a walk over `path`.
+
+        Raises
+        ------
+        XAIError
+            If there is none.
+        """
+        rule = self.rules.get(operation(node))
+        if rule is None or (rule.fits is not None and not rule.fits(node, path)):
+            rule = self.otherwise
+        if rule is None:
+            raise XAIError(
+                f"{self.name} has no rule for the operation {operation(node)} (node {node.name}).",
+                "Use a method that needs only scores or gradients for this network.",
+            )
+        return rule
+
+    def with_rows(self, name: str, rows: dict[str, Rule]) -> Table:
+        """A table of another name in which `rows` are exchanged."""
+        return Table(name, {**self.rules, **rows}, self.otherwise)
+
+
+def kept_values(graph: Graph, table: Table, path: set[str], start: str) -> set[str]:
+    """Names of the values that a walk over `path` will read."""
+    kept: set[str] = set()
+    for node in graph:
+        if node.name not in path or node.name == start:
+            continue
+        rule = table.rule(node, path)
+        if rule.inputs:
+            kept.update(argument.name for argument in node.all_input_nodes if argument.name not in graph.constants)
+        else:  # values beside the path (a mask made from the input's shape, a size) are small or needed
+            kept.update(
+                argument.name
+                for argument in node.all_input_nodes
+                if argument.name not in path and argument.name not in graph.constants
+            )
+        if rule.output:
+            kept.add(node.name)
+    return kept
+
+
+def walk(
+    graph: Graph, table: Table, values: Mapping[str, Any], seed: torch.Tensor, start: str, path: set[str],
+    check: Check = None,
+) -> torch.Tensor:  # fmt: skip
+    """Carry `seed` from the graph's output back to the node `start`.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    table : Table
+        One rule an operation.
+    values : mapping
+        What `graph.run` kept, for the names `kept_values` gave.
+    seed : torch.Tensor
+        The cotangent of the output, of its shape.
+    start : str
+        The node at which to stop: the input, or a layer's output.
+    path : set of str
+        ``graph.between(start, graph.output)``.
+    check : callable or None
+        Called between operations; raises to cancel.
+
+    Returns
+    -------
+    torch.Tensor
+        The cotangent of `start`, of its value's shape.
+
+    Raises
+    ------
+    XAIError
+        If the output does not depend on `start`, or an operation has no row.
+    """
+    if start not in path or graph.output not in path:
+        raise XAIError("The answer does not depend on this layer.", "Choose a layer between the input and the output.")
+    known = {**graph.constants, **values}
+    cotangents: dict[str, Any] = {graph.output: seed}
+    with torch.no_grad():
+        for node in reversed(graph.nodes):
+            if node.name == start:
+                break
+            cotangent = cotangents.pop(node.name, None)
+            if node.name not in path or cotangent is None:
+                continue
+            if check is not None:
+                check()
+            step = Step(graph, node, known, path, seed.shape[0])
+            for name, given in table.rule(node, path).apply(step, cotangent).items():
+                _accumulate(cotangents, node, name, given)
+    if start not in cotangents:
+        # Every way back passes an operation without derivative, such as argmax.
+        raise XAIError(
+            "No gradient reaches this layer: the way from the answer passes an operation that has none.",
+            "Choose a layer nearer to the answer.",
+        )
+    return cotangents[start]
+
+
+def _accumulate(cotangents: dict[str, Any], node: torch.fx.Node, name: str, given: torch.Tensor) -> None:
+    if operation(node) == "getitem":  # the cotangent of one of several outputs
+        index = node.args[1]
+        slots = cotangents.setdefault(name, {})
+        slots[index] = slots[index] + given if index in slots else given
+    else:
+        cotangents[name] = cotangents[name] + given if name in cotangents else given
