@@ -55,9 +55,7 @@ class Geometry:
         origin = _three(self.origin, "origin")
         direction = np.eye(3) if self.direction is None else np.array(self.direction, dtype=np.float64)
         if len(size) != 3 or min(size) < 1:
-            raise XAIError(
-                f"A grid of {size} voxels is empty.", "Each of the three sizes must be at least 1."
-            )
+            raise XAIError(f"A grid of {size} voxels is empty.", "Each of the three sizes must be at least 1.")
         if min(spacing) <= 0:
             raise XAIError(
                 f"The spacing {spacing} mm is not positive.",
@@ -128,14 +126,10 @@ class Geometry:
         """The geometry whose `affine` (4, 4), index to LPS millimetres, is given."""
         matrix = np.array(affine, dtype=np.float64)
         if matrix.shape != (4, 4):
-            raise XAIError(
-                f"A matrix of the shape {matrix.shape} is no geometry.", "Give a matrix of 4 x 4 numbers."
-            )
+            raise XAIError(f"A matrix of the shape {matrix.shape} is no geometry.", "Give a matrix of 4 x 4 numbers.")
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if not np.isfinite(matrix).all() or spacing.min() <= 0:
-            raise XAIError(
-                "The matrix of the grid has an axis of no length.", "Repair the geometry of the volume."
-            )
+            raise XAIError("The matrix of the grid has an axis of no length.", "Repair the geometry of the volume.")
         i, j, k = (int(n) for n in size)
         x, y, z = (float(s) for s in spacing)
         ox, oy, oz = (float(o) for o in matrix[:3, 3])
@@ -160,9 +154,7 @@ class Geometry:
         if self.size != other.size:
             return False
         corners = self.corners()
-        return bool(
-            np.abs(other.physical_to_index(self.index_to_physical(corners)) - corners).max() <= tolerance
-        )
+        return bool(np.abs(other.physical_to_index(self.index_to_physical(corners)) - corners).max() <= tolerance)
 
     def difference(self, other: Geometry) -> str:
         """How the two grids differ, in words; empty if they do not."""
@@ -180,9 +172,7 @@ class Geometry:
         """Indices (8, 3) of the corner voxels."""
         return np.array(list(itertools.product(*((0, n - 1) for n in self.size))), dtype=np.float64)
 
-    def moved(
-        self, start: Sequence[float], size: Sequence[int], step: Sequence[float] = (1, 1, 1)
-    ) -> Geometry:
+    def moved(self, start: Sequence[float], size: Sequence[int], step: Sequence[float] = (1, 1, 1)) -> Geometry:
         """The grid of `size` voxels (i, j, k) whose first centre is at index `start` and whose spacing is `step` times
         this one's. Integer starts are crops and pads."""
         x, y, z = (float(v) for v in self.index_to_physical(start))
@@ -203,9 +193,7 @@ class Geometry:
         try:
             return cls(value["size"], value["spacing"], value["origin"], value["direction"])
         except (KeyError, TypeError, ValueError) as error:
-            raise XAIError(
-                "The geometry is incomplete.", "Give size, spacing, origin and direction."
-            ) from error
+            raise XAIError("The geometry is incomplete.", "Give size, spacing, origin and direction.") from error
 
 
 def nearest_axes(direction: np.ndarray) -> tuple[int, int, int]:
@@ -282,9 +270,7 @@ def _move(values: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...], fill: 
     return result
 
 
-def _interpolate(
-    values: np.ndarray, source: Geometry, destination: Geometry, order: int, fill: float
-) -> np.ndarray:
+def _interpolate(values: np.ndarray, source: Geometry, destination: Geometry, order: int, fill: float) -> np.ndarray:
     dtype = values.dtype
     if dtype == np.bool_ or dtype == np.float16:
         values = values.astype(np.float32 if dtype == np.float16 else np.uint8)

@@ -62,9 +62,7 @@ class Step:
                     f"The preprocessing step {cls.name} has no field {key}.",
                     "Its fields are: " + (", ".join(fields) or "none") + ".",
                 )
-        missing = [
-            key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in given
-        ]
+        missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in given]
         if missing:
             raise XAIError(f"The preprocessing step {cls.name} lacks its {' and '.join(missing)}.", _HINT)
         return cls(**given)
@@ -72,9 +70,7 @@ class Step:
     def wrong(self, field: str, wanted: str) -> XAIError:
         """The error for a field whose value cannot be."""
         value = getattr(self, field)
-        return XAIError(
-            f"The {field} of the preprocessing step {self.name} cannot be {value!r}.", f"Give {wanted}."
-        )
+        return XAIError(f"The {field} of the preprocessing step {self.name} cannot be {value!r}.", f"Give {wanted}.")
 
     def three(self, field: str, kind: type) -> None:
         """Check that a field holds three positive numbers of `kind` and make it a tuple."""

@@ -45,9 +45,7 @@ def read_image(path: str | Path, series: str = "") -> tuple[np.ndarray, Geometry
         except RuntimeError as error:
             raise _unreadable(path, error) from error
         if is_nifti(path) and not nifti_is_whole(path):
-            raise XAIError(
-                f"{path.name} is cut off: its header promises more voxels than there are.", _DAMAGED
-            )
+            raise XAIError(f"{path.name} is cut off: its header promises more voxels than there are.", _DAMAGED)
     return _three_dimensional(image, path.name)
 
 
@@ -98,8 +96,7 @@ def _read_series(folder: Path, series: str) -> SimpleITK.Image:
 
 def _choose(found: dict[str, tuple[str, ...]], folder: Path, series: str) -> str:
     named = {
-        uid: f"{_tag(files[0], '0020|0011')} {_tag(files[0], '0008|103e')}".strip()
-        for uid, files in found.items()
+        uid: f"{_tag(files[0], '0020|0011')} {_tag(files[0], '0008|103e')}".strip() for uid, files in found.items()
     }
     listed = "; ".join(f"{named[uid] or uid} ({len(files)} slices)" for uid, files in found.items())
     if not series:
@@ -109,9 +106,7 @@ def _choose(found: dict[str, tuple[str, ...]], folder: Path, series: str) -> str
             f"The folder {folder.name} holds {len(found)} series: {listed}.", "Choose one with series=number."
         )
     chosen = [
-        uid
-        for uid in found
-        if series == uid or str(series) == named[uid].split(" ")[0] or series in named[uid][1:]
+        uid for uid in found if series == uid or str(series) == named[uid].split(" ")[0] or series in named[uid][1:]
     ]
     if len(chosen) != 1:
         raise XAIError(f"{len(chosen)} series of {folder.name} are called {series}.", f"There are: {listed}.")
@@ -133,9 +128,7 @@ def _check_slices(reader: SimpleITK.ImageSeriesReader, count: int, image: Simple
     """Refuse slices that are missing, unevenly spaced or tilted: ITK would put them on a straight, even grid."""
     if count < 2 or not all(reader.HasMetaDataKey(n, "0020|0032") for n in range(count)):
         return
-    places = np.array(
-        [[float(v) for v in reader.GetMetaData(n, "0020|0032").split("\\")] for n in range(count)]
-    )
+    places = np.array([[float(v) for v in reader.GetMetaData(n, "0020|0032").split("\\")] for n in range(count)])
     steps = np.diff(places, axis=0)
     normal = np.array(image.GetDirection()).reshape(3, 3)[:, 2]
     along = steps @ normal

@@ -26,7 +26,7 @@ _MOST_VOXELS = 1 << 31
 
 def foreground_box(data: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray] | None:
     """First and last index (i, j, k) of the voxels above `threshold` in any channel; None without any."""
-    above = (data > threshold).any(axis=0)
+    above = np.asarray((data > threshold).any(axis=0))
     first, last = [], []
     for axis in (2, 1, 0):
         hits = np.flatnonzero(np.moveaxis(above, axis, 0).reshape(above.shape[axis], -1).any(axis=1))
@@ -37,9 +37,7 @@ def foreground_box(data: np.ndarray, threshold: float) -> tuple[np.ndarray, np.n
     return np.array(first), np.array(last)
 
 
-def _onto(
-    data: np.ndarray, source: Geometry, goal: Geometry, order: int, fill: float
-) -> tuple[np.ndarray, Geometry]:
+def _onto(data: np.ndarray, source: Geometry, goal: Geometry, order: int, fill: float) -> tuple[np.ndarray, Geometry]:
     return resample(data, source, goal, order=order, fill=fill), goal
 
 
@@ -237,9 +235,7 @@ class PadToMultiple(Step):
         """Apply the step."""
         size, multiple = np.array(geometry.size), np.array(self.k)
         goal = -(-size // multiple) * multiple
-        return _onto(
-            data, geometry, geometry.moved((-((goal - size) // 2)).tolist(), goal.tolist()), 1, self.fill
-        )
+        return _onto(data, geometry, geometry.moved((-((goal - size) // 2)).tolist(), goal.tolist()), 1, self.fill)
 
 
 STEPS: tuple[type[Step], ...] = (Orient, Resample, Resize, CropOrPad, CropForeground, PadToMultiple)

@@ -189,9 +189,7 @@ def save_volume(volume: Volume | Any, geometry: Geometry | None, path: str | Pat
     path = Path(path)
     ending = next((e for e in WRITABLE if path.name.lower().endswith(e)), None)
     if ending is None or len(path.name) == len(ending):
-        raise XAIError(
-            f"{path.name} has no ending that can be written.", "Use one of " + ", ".join(WRITABLE) + "."
-        )
+        raise XAIError(f"{path.name} has no ending that can be written.", "Use one of " + ", ".join(WRITABLE) + ".")
     if isinstance(volume, Volume):
         geometry, array = geometry or volume.geometry, volume.array
     else:
