@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Optional
 
 from XAIExplainLib import protocol
+from XAIExplainLib.child import WINDOWS, EngineProcess
 from XAIExplainLib.errors import CancelledError, XAIError
 
 Callback = Callable[[dict], None]
@@ -33,7 +34,6 @@ ALLOCATOR = {
 }  # fmt: skip
 _PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
 _LOG_LINES = 500
-_WINDOWS = os.name == "nt"
 _open_clients: weakref.WeakSet[EngineClient] = weakref.WeakSet()
 
 
@@ -44,91 +44,9 @@ class _Job:
         self.number = number
         self.request = request
         self.callback = callback
-        self.child: Optional[_Child] = None
+        self.child: Optional[EngineProcess] = None
         self.cancel_deadline: Optional[float] = None
         self.last_event: Optional[dict] = None
-
-
-class _Child:
-    """One process of the engine with the threads that read it; everything they read is put into `events`."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], log: deque, events: queue.SimpleQueue) -> None:
-        options: dict[str, Any] = {}
-        if _WINDOWS:
-            options["creationflags"] = subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined]
-        else:
-            # A group of its own: a Ctrl-C in the terminal is the client's to handle, and the whole tree can be ended.
-            options["start_new_session"] = True
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options
-        )
-        self.fatal: Optional[dict] = None
-        self._events = events
-        self._log = log
-        self._lines: queue.SimpleQueue = queue.SimpleQueue()
-        self._errors_read = threading.Thread(target=self._read_errors, daemon=True, name="xai-engine-log")
-        for thread in (
-            self._errors_read,
-            threading.Thread(target=self._read_events, daemon=True, name="xai-engine-events"),
-            threading.Thread(target=self._write, daemon=True, name="xai-engine-requests"),
-        ):
-            thread.start()
-
-    def send(self, message: dict) -> None:
-        """Queue a line: a pipe that is full must not stop the caller's thread."""
-        self._lines.put(protocol.encode(message))
-
-    def kill(self) -> None:
-        """End the process and all it has started, now."""
-        self._lines.put(None)
-        with contextlib.suppress(OSError):
-            if _WINDOWS:
-                subprocess.run(
-                    ["taskkill", "/F", "/T", "/PID", str(self.process.pid)], capture_output=True, check=False,
-                    creationflags=subprocess.CREATE_NO_WINDOW,  # type: ignore[attr-defined]
-                )  # fmt: skip
-            elif self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            self.process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2)
-
-    def _write(self) -> None:
-        stdin = self.process.stdin
-        assert stdin is not None
-        # A broken pipe is the child's death, which the reader of its events reports.
-        with contextlib.suppress(OSError, ValueError):
-            while True:
-                line = self._lines.get()
-                if line is None:
-                    break
-                stdin.write(line)
-                stdin.flush()
-        with contextlib.suppress(OSError, ValueError):
-            stdin.close()
-
-    def close_input(self) -> None:
-        """Tell the child, by the end of its input, that nobody listens any more."""
-        self._lines.put(None)
-
-    def _read_events(self) -> None:
-        assert self.process.stdout is not None
-        with contextlib.suppress(OSError, ValueError):
-            for line in self.process.stdout:
-                try:
-                    self._events.put((self, protocol.decode(line)))
-                except XAIError:
-                    self._log.append(line.decode("utf-8", "replace").rstrip())
-        self._errors_read.join(0.5)  # the last words on stderr say why
-        self.process.wait()
-        self._events.put((self, None))
-
-    def _read_errors(self) -> None:
-        assert self.process.stderr is not None
-        with contextlib.suppress(OSError, ValueError):
-            for line in self.process.stderr:
-                self._log.append(line.decode("utf-8", "replace").rstrip())
 
 
 class EngineClient:
@@ -167,7 +85,7 @@ class EngineClient:
         self.ready: Optional[dict] = None
         self.log: deque = deque(maxlen=_LOG_LINES)
         self._events: queue.SimpleQueue = queue.SimpleQueue()
-        self._child: Optional[_Child] = None
+        self._child: Optional[EngineProcess] = None
         self._jobs: dict[int, _Job] = {}
         self._numbers = itertools.count(1)
         _open_clients.add(self)
@@ -205,7 +123,7 @@ class EngineClient:
             # lives as long as the process.
             command.append("--die-with-parent")
         try:
-            self._child = _Child(command, self._child_environment(), self.log, self._events)
+            self._child = EngineProcess(command, self._child_environment(), self.log, self._events)
         except OSError as error:
             raise XAIError(
                 f"The engine's Python could not be started: {self.interpreter} ({error.strerror or error}).",
@@ -338,7 +256,7 @@ class EngineClient:
             environment.setdefault(name, value)
         return environment
 
-    def _dispatch(self, child: Optional[_Child], event: dict) -> None:
+    def _dispatch(self, child: Optional[EngineProcess], event: dict) -> None:
         kind = event.get("event")
         if kind == "ready" and child is self._child:
             self.ready = event
@@ -355,7 +273,7 @@ class EngineClient:
         if job.callback is not None:
             job.callback(event)
 
-    def _after_death(self, child: _Child) -> None:
+    def _after_death(self, child: EngineProcess) -> None:
         """Answer every job that `child` had, once, with a sentence that says how the process ended."""
         if child is self._child:
             self._child, self.ready = None, None
@@ -379,12 +297,12 @@ class EngineClient:
             if job not in late:
                 self._ask(job)
 
-    def _obituary(self, child: _Child) -> tuple[str, str]:
+    def _obituary(self, child: EngineProcess) -> tuple[str, str]:
         code = child.process.returncode
         if child.fatal is not None:
             return child.fatal.get("message", "The engine could not start."), child.fatal.get("hint", "")
         last = next((line for line in reversed(self.log) if line.strip()), "")
-        if not _WINDOWS and code == -signal.SIGKILL:
+        if not WINDOWS and code == -signal.SIGKILL:
             return (
                 "The engine's process was killed, most likely by the system because memory ran out.",
                 "Close other programs, choose a smaller volume or a lower memory budget, and run it again.",

@@ -1,0 +1,186 @@
+"""What can be asked of the engine, in JSON's own types: the worker and the command line both ask here.
+
+One model and one case are kept: the second explanation of a case starts without loading either again, and finds what
+the model keeps of its own, such as its exported graph.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from XAIExplainLib import __version__, protocol
+from XAIExplainLib.errors import CancelledError, XAIError
+
+if TYPE_CHECKING:
+    from XAIExplainLib.explanation import Explanation
+    from XAIExplainLib.model import Model
+    from XAIExplainLib.volume import Volume
+
+Request = dict[str, Any]
+
+
+class Run(Protocol):
+    """The request's own side: who hears how far it is, and may stop it."""
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Hear how far the run is."""
+
+    def cancelled(self) -> bool:
+        """Say whether the run should stop."""
+
+
+class LocalEngine:
+    """Answers requests in this process."""
+
+    def __init__(self) -> None:
+        self._model_key: Any = None
+        self._model: Model | None = None
+        self._volume_key: Any = None
+        self._volume: Volume | None = None
+
+    def greeting(self) -> dict[str, Any]:
+        """Versions and device."""
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return {
+            "protocol": protocol.PROTOCOL, "version": __version__, "python": platform.python_version(),
+            "torch": torch.__version__, "device": device, "pid": os.getpid(),
+        }  # fmt: skip
+
+    def commands(self) -> dict[str, Callable[[Request, Any], Any]]:
+        """What can be asked, by name."""
+        return {
+            "methods": self.methods, "models": self.models, "cases": self.cases, "load_model": self.load_model,
+            "layers": self.layers, "predict": self.predict, "explain": self.explain,
+        }  # fmt: skip
+
+    def methods(self, request: Request, run: Run) -> list[dict[str, Any]]:
+        """The card of every method."""
+        from XAIExplainLib.method import methods
+
+        return [method.describe() for method in methods().values()]
+
+    def models(self, request: Request, run: Run) -> list[dict[str, Any]]:
+        """The bundled models."""
+        from XAIExplainLib.loading import bundled_models
+
+        return [model.describe() for model in bundled_models()]
+
+    def cases(self, request: Request, run: Run) -> list[dict[str, Any]]:
+        """The bundled cases."""
+        from XAIExplainLib.cases import cases
+
+        return [case.describe() for case in cases()]
+
+    def load_model(self, request: Request, run: Run) -> dict[str, Any]:
+        """Load a model, and say what it is."""
+        return self.model(request).describe()
+
+    def layers(self, request: Request, run: Run) -> list[dict[str, Any]]:
+        """The layers that a map can be made at, with the shape each has for this volume."""
+        model = self.model(request)
+        return model.layers(self.volume(request))
+
+    def predict(self, request: Request, run: Run) -> dict[str, Any]:
+        """What the model answers."""
+        model = self.model(request)
+        prediction = model.predict(self.volume(request))
+        return {**prediction.to_json(), "text": prediction.text()}
+
+    def explain(self, request: Request, run: Run) -> dict[str, Any]:
+        """Why the model answers so: writes the map and its record, and says where they are and what is in them."""
+        from XAIExplainLib.explaining import explain
+        from XAIExplainLib.method import get_method
+        from XAIExplainLib.target import parse_target
+
+        output = _text(request, "output", "the file that the map is written to, for example map.nrrd")
+        method = _text(request, "method", "the name of a method")
+        get_method(method)  # a wrong name is said before anything is loaded
+        run.progress(0.0, "Loading")
+        model, volume = self.model(request), self.volume(request)
+        if run.cancelled():
+            raise CancelledError
+        result = explain(
+            model, volume, method, target=parse_target(request.get("target")),
+            progress=run.progress, cancel=run.cancelled, device=request.get("device"),
+            memory=request.get("memory"), seed=int(request.get("seed") or 0),
+            **(request.get("parameters") or {}),
+        )  # fmt: skip
+        if run.cancelled():
+            raise CancelledError
+        result.save(output)
+        return {
+            "map": str(Path(output).absolute()), "record": str(Path(output).absolute()),
+            "diagnostics": result.diagnostics, "prediction": result.prediction, "display": describe_display(result),
+            "peak": describe_peak(result),
+        }  # fmt: skip
+
+    def model(self, request: Request) -> Model:
+        """The model of the request: the one that is kept, if it is the same."""
+        from XAIExplainLib.loading import load_model
+
+        name = _text(request, "model", "a bundled model's name, or the path of one")
+        options = request.get("options") or {}
+        key = (name, bool(request.get("consent")), repr(sorted(options.items())), _state(name))
+        if key != self._model_key or self._model is None:
+            self._model_key = self._model = None  # the old one's memory is free before the new one comes
+            self._model = load_model(name, consent=bool(request.get("consent")), **options)
+            self._model_key = key
+        return self._model
+
+    def volume(self, request: Request) -> Volume:
+        """The volume of the request: the one that is kept, if its files have not changed."""
+        from XAIExplainLib.cases import load_case
+        from XAIExplainLib.volume import load_volume
+
+        names = request.get("volumes")
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise XAIError("No volume was given.", "Give one path, or several for several channels, in a list.")
+        key = tuple((name, _state(name)) for name in names)
+        if key != self._volume_key or self._volume is None:
+            self._volume_key = self._volume = None
+            is_case = len(names) == 1 and not Path(names[0]).exists() and Path(names[0]).name == names[0]
+            self._volume = load_case(names[0]).volume if is_case else load_volume(names[0], *names[1:])
+            self._volume_key = key
+        return self._volume
+
+
+def describe_display(result: Explanation) -> dict[str, Any]:
+    """What a viewer needs to choose a window and a colour table."""
+    low, p01, p50, p99, high = np.percentile(result.array, [0, 1, 50, 99, 100])
+    return {
+        "minimum": low, "maximum": high, "p01": p01, "p50": p50, "p99": p99, "signed": result.signed,
+        "units": result.units, "title": result.title,
+    }  # fmt: skip
+
+
+def describe_peak(result: Explanation) -> dict[str, Any]:
+    """The voxel that speaks most for the target, as an index (i, j, k) and a point in LPS millimetres."""
+    flat = int(np.argmax(result.array))
+    k, j, i = (int(n) for n in np.unravel_index(flat, result.array.shape))
+    geometry = result.geometry
+    point = np.asarray(geometry.origin) + np.asarray(geometry.direction) @ (np.array([i, j, k]) * geometry.spacing)
+    return {"index": [i, j, k], "lps": point.tolist(), "value": float(result.array[k, j, i])}
+
+
+def _text(request: Request, field: str, what: str) -> str:
+    value = request.get(field)
+    if not isinstance(value, str) or not value:
+        raise XAIError(f"The request has no {field}.", f"Give {what}.")
+    return value
+
+
+def _state(name: str) -> tuple[int, int] | None:
+    """What changes when a file does; None for a bundled name."""
+    try:
+        status = Path(name).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
