@@ -17,6 +17,7 @@ from XAIExplainLib.preprocessing import Preprocessing
 from XAIExplainLib.program import (
     cannot_take,
     count,
+    fingerprint,
     not_understood,
     select_output,
     settled,
@@ -109,6 +110,8 @@ class Model:
         _one_of("spatial_dims", spatial_dims, (2, 3))
         _one_of("slice_axis", slice_axis, tuple(AXES))
         self.network, self.kind = settled(network, kind)
+        self.program = network if isinstance(network, torch.export.ExportedProgram) else None
+        self.graphs: dict[Any, Any] = {}  # of compute.graphs, by the size of the input; they live with the model
         self.preprocessing = _preprocessing(preprocessing)
         self.classes = _names(classes)
         self.task = task
@@ -256,6 +259,17 @@ class Model:
         size = self.batch or _SLICES_AT_ONCE
         with torch.no_grad():
             output = torch.cat([self(part).cpu() for part in prepared.tensor.split(size)]).float()
+        return self.answer(output, prepared)
+
+    def answer(self, output: torch.Tensor, prepared: Prepared) -> Prediction:
+        """The prediction that an output (N, ...) of this network for `prepared` means.
+
+        Raises
+        ------
+        XAIError
+            If it is not a finite number.
+        """
+        output = output.detach().cpu().float()
         if not torch.isfinite(output).all():
             raise XAIError(
                 f"The network {self.name} answers with numbers that are not finite.",

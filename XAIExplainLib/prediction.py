@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +23,10 @@ class Prediction:
     logits : numpy.ndarray or None
         Shape (C,): the raw outputs, for regression the values; 2D: the mean over the slices. None for segmentation.
     probabilities : numpy.ndarray or None
-        Shape (C,): softmax, or sigmoid (multilabel, and a network of one single logit), of `logits`. None
-        for regression and segmentation.
+        Shape (C,): softmax, or sigmoid (multilabel, and a network of one single logit); 2D: the mean over the
+        slices. None for regression and segmentation.
     predicted : int
-        Index of the answer: the largest logit; for segmentation the largest class but the first one (background).
+        Index of the answer: the most probable; for segmentation the largest class but the first one (background).
     groups : mapping
         Probability of each group of classes: the sum, or for multilabel the largest. For segmentation millilitres.
     voxels, millilitres : tuple or None
@@ -99,25 +100,25 @@ def answer_of_logits(
     Parameters
     ----------
     logits : numpy.ndarray
-        Shape (N, C); the mean over N is taken: probabilities are those of the mean logits, so that they, the answer
-        and the explained score belong together.
+        Shape (N, C), one row a slice where the network is 2D. The mean over N is taken of the logits, and of the
+        probabilities.
     """
-    mean = logits.astype(np.float64).mean(axis=0)
+    rows = logits.astype(np.float64)
+    mean = rows.mean(axis=0)
     probabilities: np.ndarray | None
     if task == "regression":
         probabilities = None
-    elif task == "multilabel" or len(mean) == 1:
-        probabilities = 1.0 / (1.0 + np.exp(-np.clip(mean, -500, 500)))
+    elif task == "multilabel" or rows.shape[1] == 1:
+        probabilities = special.expit(rows).mean(axis=0)
     else:
-        raised = np.exp(mean - mean.max())
-        probabilities = raised / raised.sum()
+        probabilities = special.softmax(rows, axis=1).mean(axis=0)
     together = {}
     if probabilities is not None:
         join = max if task == "multilabel" else sum
         together = {name: float(join(probabilities[n] for n in members)) for name, members in groups.items()}
-    return Prediction(
-        task, tuple(classes), mean, probabilities, int(mean.argmax()), together, slices=len(logits)
-    )  # fmt: skip
+    ranked = probabilities if task == "classification" and probabilities is not None else mean
+    predicted = int(ranked.argmax())
+    return Prediction(task, tuple(classes), mean, probabilities, predicted, together, slices=len(rows))
 
 
 def answer_of_maps(
