@@ -1,0 +1,1 @@
+"""The demo problem and its networks: generator, training, evaluation (see docs/demo-problem.md)."""
