@@ -281,6 +281,12 @@ def explain_failure(text, what):
             "The package index could not be reached (%s)." % what,
             "Check the network or the proxy and run the same command again. " + log,
         )
+    if "(from versions: none)" in text:
+        wanted = text.split("satisfies the requirement ")[-1].split(" (from")[0].split("satisfies ")[-1]
+        return (
+            "The package index has no %s for this Python and system, or gave no answer." % wanted,
+            "Check the network, and that pip's settings name an index. " + log,
+        )
     errors = [line for line in text.splitlines() if line.lower().startswith("error")]
     reason = errors[-1] if errors else (text.strip().splitlines() or ["no output"])[-1]
     return "Installing failed (%s): %s" % (what, reason), log

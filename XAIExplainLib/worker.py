@@ -16,13 +16,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from XAIExplainLib import protocol
 from XAIExplainLib.errors import CancelledError, XAIError
 
-NEEDED = ("numpy", "scipy", "SimpleITK", "monai")
+NEEDED = ("numpy", "scipy", "SimpleITK", "monai", "psutil")
 FATAL_EXIT = 3
 PROGRESS_SECONDS = 0.1
 _GRACE_SECONDS = 0.3  # for a run to notice that it is cancelled and to remove the file it was writing
@@ -238,12 +237,12 @@ def memory_advice() -> XAIError:
 
 
 def resident_bytes() -> int | None:
-    """Memory that this process holds now; None where the system does not say."""
+    """Memory that this process holds now; None where psutil is missing."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
+        import psutil
+    except ImportError:
         return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.Process().memory_info().rss)
 
 
 def claim_streams() -> tuple[BinaryIO, BinaryIO]:
