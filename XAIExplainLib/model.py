@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.geometry import Geometry
-from XAIExplainLib.prediction import Prediction, answer_of_logits, answer_of_maps
+from XAIExplainLib.layers import spatial_layers
+from XAIExplainLib.prediction import Prediction, answer_of_logits, answer_of_maps, only_asked
 from XAIExplainLib.prepared import AXES, Prepared
 from XAIExplainLib.preprocessing import Preprocessing
 from XAIExplainLib.program import (
@@ -72,6 +72,8 @@ class Model:
     overlapping : bool
         Segmentation: whether classes overlap (a sigmoid each) instead of excluding each other (softmax). Always so
         for a single class.
+    information : mapping or None
+        What else is known, JSON-ready: title, description, licence, card, figures.
 
     Attributes
     ----------
@@ -102,6 +104,7 @@ class Model:
         kind: str = "module",
         batch: int | None = None,
         overlapping: bool = False,
+        information: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(network) and not isinstance(network, torch.export.ExportedProgram):
             raise XAIError(f"A {type(network).__name__} is no network.", "Give a torch.nn.Module, or a function.")
@@ -125,6 +128,7 @@ class Model:
         self.source = source
         self.batch = batch
         self.overlapping = overlapping
+        self.information = dict(information or {})
         self.outputs = len(self.classes) if self.classes else None
         self.device = next((p.device for p in self._state()), torch.device("cpu"))
         self._fingerprint = ""
@@ -151,6 +155,8 @@ class Model:
         else:
             tensor, geometry = self.preprocessing(volume)
             tensor = torch.as_tensor(tensor).detach().to(torch.float32)
+            if not torch.isfinite(tensor).all():
+                raise XAIError(f"The preprocessing of {self.name} makes numbers that are not finite.", "Check it.")
         if tensor.ndim != 4 or tuple(tensor.shape[1:]) != geometry.shape:
             raise XAIError(
                 f"The preprocessing of {self.name} gives a shape {tuple(tensor.shape)} on a grid of {geometry.shape}.",
@@ -280,9 +286,7 @@ class Model:
             return answer_of_logits(output.numpy(), str(self.task), self.class_names, groups)
         overlapping = self.overlapping or self.outputs == 1
         volume_of_voxel = prepared.geometry.voxel_volume
-        maps = prepared.grid(output)
-        if self.spatial_dims == 2:  # slices that were not asked about are background
-            maps[:, ...] = _only_slices(maps, prepared, overlapping)
+        maps = only_asked(prepared.grid(output), prepared, overlapping)
         return answer_of_maps(maps, overlapping, self.class_names, groups, volume_of_voxel, len(output))
 
     @property
@@ -328,6 +332,29 @@ class Model:
             raise XAIError(f"The model {self.name} has no group {name}.", f"Its groups are: {known}.")
         return tuple(self.class_index(member) for member in self.groups[name])
 
+    def layers(self, volume: Volume | Prepared) -> list[dict[str, Any]]:
+        """The layers that a map can be made at, as `layers.spatial_layers` lists them.
+
+        Raises
+        ------
+        XAIError
+            If the network shows no operations, as a TorchScript program.
+        """
+        prepared = volume if isinstance(volume, Prepared) else self.prepare(volume)
+        return spatial_layers(self, prepared.tensor[:1])
+
+    def describe(self) -> dict[str, Any]:
+        """The model as JSON-ready values."""
+        steps = self.preprocessing
+        written = steps.to_json() if isinstance(steps, Preprocessing) else str(getattr(steps, "text", steps))
+        return {
+            **self.information, "name": self.name, "task": self.task, "classes": list(self.class_names),
+            "groups": {key: list(members) for key, members in self.groups.items()}, "channels": self.channels,
+            "spatial_dims": self.spatial_dims, "kind": self.kind, "source": self.source,
+            "preprocessing": written,
+            "fingerprint": self.fingerprint,
+        }  # fmt: skip
+
     # -- identity ----------------------------------------------------------------------------------------------------
 
     def _state(self) -> list[torch.Tensor]:
@@ -356,16 +383,6 @@ def _preprocessing(given: Any) -> Preprocessing | PreprocessingFunction:
         return given if isinstance(given, Preprocessing) else Preprocessing(given)
     function: PreprocessingFunction = given
     return function
-
-
-def _only_slices(maps: np.ndarray, prepared: Prepared, overlapping: bool) -> np.ndarray:
-    """Make slices without an answer background: the first class wins there, or none."""
-    asked = np.zeros(maps.shape[1:], bool)
-    np.moveaxis(asked, prepared.axis or 0, 0)[list(prepared.slices)] = True
-    background = np.full((len(maps), 1, 1, 1), -np.inf, np.float32)
-    if not overlapping:
-        background[0] = np.inf
-    return np.where(asked, maps, background)
 
 
 def _names(classes: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
+
+if TYPE_CHECKING:
+    from XAIExplainLib.prepared import Prepared
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,3 +156,15 @@ def answer_of_maps(
         together[name] = float(counted.sum() * cubic_millimetres / 1000)
     sizes = tuple(voxels), tuple(millilitres)
     return Prediction("segmentation", tuple(classes), None, None, predicted, together, *sizes, labels, slices)
+
+
+def only_asked(maps: np.ndarray, prepared: Prepared, overlapping: bool) -> np.ndarray:
+    """Make the slices that a 2D network was not asked about background: there the first class wins, or none."""
+    if prepared.axis is None:
+        return maps
+    asked = np.zeros(maps.shape[1:], bool)
+    np.moveaxis(asked, prepared.axis, 0)[list(prepared.slices)] = True
+    background = np.full((len(maps), 1, 1, 1), -np.inf, np.float32)
+    if not overlapping:
+        background[0] = np.inf
+    return np.where(asked, maps, background)

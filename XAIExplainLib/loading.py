@@ -1,0 +1,113 @@
+"""Load a model by a bundled name or from a file, without running anything that was not agreed to."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from XAIExplainLib.consent import ConsentError
+from XAIExplainLib.errors import XAIError
+from XAIExplainLib.loading_bundle import load_bundle
+from XAIExplainLib.loading_json import load_json
+from XAIExplainLib.loading_program import archive_kind, load_program
+from XAIExplainLib.loading_settings import read_json
+from XAIExplainLib.loading_weights import refuse_checkpoint
+from XAIExplainLib.model import Model
+from XAIExplainLib.resources import resources_path
+
+__all__ = ["BundledModel", "ConsentError", "bundled_models", "load_model"]
+
+_KINDS = (
+    "Give a bundled name, TorchScript (.pt), torch.export (.pt2), a MONAI bundle (folder or .zip), or a JSON file that "
+    "describes a network."
+)
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A model that comes with the project, as its description has it; the network is not loaded."""
+
+    name: str
+    path: Path
+    description: dict[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        """The description as JSON-ready values."""
+        return {**self.description, "name": self.name}
+
+
+def bundled_models() -> list[BundledModel]:
+    """The models that come with the project, by name."""
+    found = sorted(resources_path("models").glob("*/model.json"))
+    return [BundledModel(path.parent.name, path, read_json(path)) for path in found]
+
+
+def load_model(name_or_path: str | Path, *, consent: bool = False, **options: Any) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A bundled name; a JSON file that names a network and its weights, or a folder with ``model.json``; TorchScript;
+        an archive of torch.export; a MONAI bundle, folder or zip.
+    consent : bool
+        Whether loading may run code. TorchScript, torch.export and MONAI bundles can; bundled names and JSON files
+        cannot, and need none.
+    **options
+        Arguments of `Model` over those that the file gives: ``classes``, ``preprocessing``, ``task``,
+        ``spatial_dims``, ``output``, ...
+
+    Returns
+    -------
+    Model
+        In evaluation mode, float32, on the CPU. Nothing is ever fetched from the network.
+
+    Raises
+    ------
+    ConsentError
+        If the file can run code and `consent` is False.
+    XAIError
+        If there is no such model, or the file is damaged, refused or not understood.
+    """
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        return _bundled(str(name_or_path), options)
+    if path.is_dir():
+        if (path / "model.json").is_file():
+            return load_json(path / "model.json", options)
+        if (path / "configs").is_dir():
+            return load_bundle(path, consent, options)
+        raise XAIError(f"The folder {path.name} is no MONAI bundle: it has no folder configs.", _KINDS)
+    if path.stat().st_size == 0:
+        raise XAIError(f"The file {path.name} is empty.", "Copy or export it again.")
+    if path.suffix.lower() == ".json":
+        return load_json(path, options)
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(b"PK"):
+        kind = archive_kind(path)
+        if kind == "bundle":
+            return load_bundle(path, consent, options)
+        if kind in ("torchscript", "exported", "compiled"):
+            return load_program(path, kind, consent, options)
+        if kind == "damaged":
+            raise XAIError(f"{path.name} is cut off or damaged.", "Copy or export it again.")
+        if kind == "":
+            raise XAIError(f"{path.name} is an archive that holds no model.", _KINDS)
+        raise refuse_checkpoint(path)
+    if head[:1] == b"\x80":  # a pickle: what torch.save wrote before it wrote archives, or anything else
+        raise refuse_checkpoint(path)
+    raise XAIError(f"{path.name} is no model.", _KINDS)
+
+
+def _bundled(name: str, options: dict[str, Any]) -> Model:
+    known = {model.name: model for model in bundled_models()}
+    if name in known:
+        return load_json(known[name].path, options)
+    if Path(name).suffix or "/" in name or "\\" in name:
+        raise XAIError(f"There is no file or folder {name}.", "Check the path.")
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known)
+    hint = f"Did you mean {', '.join(near)}?" if near else _KINDS
+    raise XAIError(f"There is no bundled model and no file called {name}.", hint)

@@ -1,0 +1,138 @@
+"""MONAI bundles: a folder or a zip with configs/ and models/. Their configurations are code, so they ask first."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from XAIExplainLib.bundle_preprocessing import BundlePreprocessing
+from XAIExplainLib.consent import require_consent
+from XAIExplainLib.errors import XAIError
+from XAIExplainLib.loading_settings import read_json, settings
+from XAIExplainLib.loading_weights import put_weights
+from XAIExplainLib.model import Model
+
+_CONFIGS = ("inference.json", "evaluate.json", "train.json")
+_NETWORKS = ("network_def", "network", "net")
+_PREPROCESSING = ("preprocessing", "validate::preprocessing", "train::deterministic_transforms", "train::preprocessing")
+_LAYOUT = "A MONAI bundle has configs/inference.json, configs/metadata.json and models/model.pt."
+
+
+def load_bundle(path: Path, consent: bool, options: dict[str, Any]) -> Model:
+    """The model of a MONAI bundle, with the bundle's own preprocessing.
+
+    Its inferer and postprocessing are left out: the network is asked about the whole prepared volume.
+
+    Raises
+    ------
+    ConsentError
+        Without consent: a configuration may name any function and hold Python expressions.
+    XAIError
+        If the bundle is incomplete or damaged.
+    """
+    require_consent(consent, path.name, "a MONAI bundle, whose configuration holds Python expressions")
+    with contextlib.ExitStack() as opened:
+        root = path if path.is_dir() else opened.enter_context(_unpacked(path))
+        config = next((c for name in _CONFIGS if (c := root / "configs" / name).is_file()), None)
+        if config is None:
+            raise XAIError(f"The bundle {path.name} has no configuration that can be read.", _LAYOUT)
+        described = _described(root / "configs" / "metadata.json", read_json(config))
+        opened.enter_context(_importable(root))
+        network, steps = _parsed(config, root, path.name)
+        weights = root / "models" / "model.pt"
+        if not weights.is_file():
+            raise XAIError(f"The bundle {path.name} has no weights models/model.pt.", _LAYOUT)
+        put_weights(network, weights)
+    chosen = {"name": path.stem, "source": str(path), **settings(described, options)}
+    chosen.setdefault("preprocessing", steps)
+    return Model(network, **chosen)
+
+
+def _parsed(config: Path, root: Path, name: str) -> tuple[torch.nn.Module, BundlePreprocessing | None]:
+    """The network and the preprocessing that a configuration makes; this runs what it says."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parser.read_config(str(config))
+            parser["bundle_root"] = str(root)
+            if "imports" in parser:
+                parser.get_parsed_content("imports")
+            which = next((key for key in _NETWORKS if key in parser), None)
+            network = parser.get_parsed_content(which) if which else None
+            steps = next((key for key in _PREPROCESSING if parser.get(key) is not None), None)
+            made = parser.get_parsed_content(steps) if steps else None
+            text = json.dumps(parser.get(steps), default=str) if steps else ""
+    except Exception as error:  # foreign code: it may fail in any way
+        first = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise XAIError(
+            f"The configuration {config.name} of the bundle {name} fails: {first[0][:200]}.",
+            "Install what the bundle needs (its metadata.json says it), or correct it.",
+        ) from error
+    if not isinstance(network, torch.nn.Module):
+        raise XAIError(f"The configuration {config.name} of the bundle {name} defines no network_def.", _LAYOUT)
+    return network.cpu(), BundlePreprocessing(made, text) if made is not None else None
+
+
+def _described(metadata: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """What metadata.json says of classes, channels and dimensions, as `settings` takes it."""
+    about = read_json(metadata) if metadata.is_file() else {}
+    data = about.get("network_data_format") or {}
+    outputs: Any = next(iter((data.get("outputs") or {}).values()), {})
+    inputs: Any = next(iter((data.get("inputs") or {}).values()), {})
+    described: dict[str, Any] = {
+        "title": about.get("name"), "description": about.get("description"),
+        "licence": about.get("license") or about.get("copyright"), "version": about.get("version"),
+        "overlapping": _sigmoid(config.get("postprocessing")),
+    }  # fmt: skip
+    classes = outputs.get("channel_def")
+    if isinstance(classes, dict) and classes and all(str(key).isdigit() for key in classes):
+        described["classes"] = [str(classes[key]) for key in sorted(classes, key=int)]
+    if isinstance(inputs.get("num_channels"), int):
+        described["channels"] = inputs["num_channels"]
+    if isinstance(inputs.get("spatial_shape"), list) and len(inputs["spatial_shape"]) == 2:
+        # MONAI's slices lie in its first two axes; its last is our i.
+        described.update(spatial_dims=2, slice_axis="i")
+    return {key: value for key, value in described.items() if value is not None}
+
+
+def _sigmoid(config: Any) -> bool:
+    """Whether a postprocessing gives each class its own sigmoid."""
+    if isinstance(config, dict):
+        return config.get("sigmoid") is True or any(_sigmoid(value) for value in config.values())
+    return isinstance(config, list) and any(_sigmoid(value) for value in config)
+
+
+@contextlib.contextmanager
+def _importable(root: Path) -> Iterator[None]:
+    """Let the bundle's own modules (its folder scripts) be imported while its configuration is read."""
+    sys.path.insert(0, str(root))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(root))
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The bundle's folder in a zip, unpacked for the time of loading."""
+    with tempfile.TemporaryDirectory(prefix="xaiexplain-") as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)  # names that lead out of the folder are cut by zipfile itself
+        except (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+            raise XAIError(f"The bundle {path.name} could not be unpacked: {error}.", "Copy it again.") from error
+        yield next(config.parent for config in sorted(Path(folder).glob("**/configs"), key=lambda p: len(p.parts)))
