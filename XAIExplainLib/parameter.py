@@ -10,6 +10,8 @@ from typing import Any
 from XAIExplainLib.errors import XAIError
 
 KINDS = ("integer", "number", "boolean", "choice", "voxels", "layer", "fill")
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,10 @@ class Parameter:
     def _boolean(self, value: Any) -> bool:
         if isinstance(value, bool):
             return value
-        words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-        key = str(value).strip().lower()
-        if key not in words:
+        word = str(value).strip().lower()
+        if word not in (*_TRUE, *_FALSE):
             raise self._wrong(value, "true or false")
-        return words[key]
+        return word in _TRUE
 
     def _choice(self, value: Any) -> str:
         if str(value) not in self.choices:

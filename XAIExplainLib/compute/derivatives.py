@@ -113,13 +113,13 @@ def _sum_of_two(step: Step, cotangent: torch.Tensor, sign: float) -> dict[str, t
 
 
 def _cat(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
-    parts = step.node.args[0]
+    parts: Any = step.node.args[0]
     dim = step.argument(1, 0)
-    sizes = [step.shape(part)[dim] for part in parts]  # type: ignore[union-attr, arg-type]
+    pieces = cotangent.split([step.shape(part)[dim] for part in parts], dim)
     given: dict[str, torch.Tensor] = {}
-    for part, piece in zip(parts, cotangent.split(sizes, dim), strict=True):  # type: ignore[union-attr, arg-type, call-overload]
-        if part.name in step.path:  # type: ignore[union-attr]
-            given[part.name] = given[part.name] + piece if part.name in given else piece  # type: ignore[union-attr]
+    for part, piece in zip(parts, pieces, strict=True):
+        if part.name in step.path:
+            given[part.name] = given[part.name] + piece if part.name in given else piece
     return given
 
 
@@ -140,7 +140,8 @@ def _unbroadcast(cotangent: torch.Tensor, shape: tuple[int, ...]) -> torch.Tenso
     if tuple(cotangent.shape) == shape:
         return cotangent
     extra = cotangent.dim() - len(shape)
-    axes = [*range(extra), *(i + extra for i, size in enumerate(shape) if size == 1 and cotangent.shape[i + extra] != 1)]
+    broadcast = (i + extra for i, size in enumerate(shape) if size == 1 and cotangent.shape[i + extra] != 1)
+    axes = [*range(extra), *broadcast]
     return cotangent.sum(axes, keepdim=True).reshape(shape) if axes else cotangent.reshape(shape)
 
 
@@ -169,7 +170,7 @@ DERIVATIVES = Table(
         "add": Rule(_add),
         "sub": Rule(_subtract),
         "cat": Rule(_cat),
-        **{name: BY_SHAPES for name in SHAPE_ONLY},
+        **dict.fromkeys(SHAPE_ONLY, BY_SHAPES),
     },
     otherwise=BY_VALUES,
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from XAIExplainLib.errors import XAIError
 
@@ -52,16 +53,20 @@ class Graph:
     ----------
     program : torch.export.ExportedProgram
         Of a network in eval mode, with one input tensor.
-    output : int
-        Which of the program's output tensors (flattened) is the answer.
+    output : int, str or None
+        Which element of a tuple, list or dict of outputs is the answer; None is the first.
+    shape : tuple of int or None
+        (C, *spatial) of the images to come, where the program leaves them open.
 
     Raises
     ------
     XAIError
-        If the program has several inputs, or was exported in training mode.
+        If the program has several inputs, was exported in training mode, or for images of another size.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, output: int = 0) -> None:
+    def __init__(
+        self, program: torch.export.ExportedProgram, output: int | str | None = None, shape: tuple[int, ...] = ()
+    ) -> None:
         program = program.run_decompositions({})
         self.constants = _constants(program)
         users = [
@@ -75,19 +80,29 @@ class Graph:
         self.input = users[0]
         self.nodes = [node for node in program.graph.nodes if node.op == "call_function"]
         outputs = _flat_nodes(next(node for node in program.graph.nodes if node.op == "output").args)
-        if not 0 <= output < len(outputs):
-            raise XAIError(
-                f"The network has {len(outputs)} output tensors, so there is no output {output}.",
-                f"Give an output from 0 to {len(outputs) - 1}.",
-            )
-        self.output = outputs[output].name
+        self.output = outputs[_output_index(program.call_spec.out_spec, output)].name
         self._sizes = {node.name: _sizes(node) for node in program.graph.nodes}
         batch = self._sizes[self.input][0]
         self._batch_symbol = batch
+        self._bind_sizes(shape)
         self.static_batch = batch if isinstance(batch, int) else None
+        self.operations = {node.name: operation(node) for node in self.nodes}
         self.dependent = _dependent(self.nodes, self.input)
         self._last_use = self._last_uses()
         _refuse_training_mode(self.nodes)
+
+    def _bind_sizes(self, shape: tuple[int, ...]) -> None:
+        """Put numbers in place of the sizes of an image that the program leaves open."""
+        declared = self._sizes[self.input][1:]
+        fixed = tuple(size for size in declared if isinstance(size, int))
+        if shape and (len(shape) != len(declared) or len(fixed) == len(declared) and fixed != shape):
+            raise XAIError(
+                f"The program was exported for images of shape {fixed}, and this one has the shape {shape}.",
+                "Give a preprocessing that makes images of that size, or export it with dynamic shapes.",
+            )
+        known = {size: given for size, given in zip(declared, shape, strict=False) if not isinstance(size, int)}
+        for name, sizes in self._sizes.items():
+            self._sizes[name] = tuple(size if isinstance(size, int) else _bound(size, known) for size in sizes)
 
     def __iter__(self) -> Iterator[torch.fx.Node]:
         return iter(self.nodes)
@@ -226,7 +241,7 @@ class Graph:
         return uses
 
 
-def export(network: torch.nn.Module, x: torch.Tensor, output: int = 0) -> Graph:
+def export(network: torch.nn.Module, x: torch.Tensor, output: int | str | None = None) -> Graph:
     """The graph of `network` for inputs of the size of `x`, with any number of samples where the network allows it.
 
     Parameters
@@ -235,8 +250,8 @@ def export(network: torch.nn.Module, x: torch.Tensor, output: int = 0) -> Graph:
         In eval mode.
     x : torch.Tensor
         One input, shape (N, C, *spatial).
-    output : int
-        Which of the network's output tensors, flattened, is the answer.
+    output : int, str or None
+        Which element of a tuple, list or dict of outputs is the answer; None is the first.
 
     Raises
     ------
@@ -281,7 +296,7 @@ def operation(node: torch.fx.Node) -> str:
 def _constants(program: torch.export.ExportedProgram) -> dict[str, Any]:
     constants: dict[str, Any] = {}
     for spec in program.graph_signature.input_specs:
-        kind, name, target = spec.kind.name, getattr(spec.arg, "name", None), spec.target
+        kind, name, target = spec.kind.name, getattr(spec.arg, "name", ""), str(spec.target)
         if kind == "PARAMETER" or (kind == "BUFFER" and target in program.state_dict):
             constants[name] = program.state_dict[target].detach()
         elif kind in ("BUFFER", "CONSTANT_TENSOR"):
@@ -289,6 +304,19 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Any]:
         elif kind == "CUSTOM_OBJ":
             raise XAIError("The network holds a custom object that has no graph.", "Replace it by tensor operations.")
     return constants
+
+
+def _output_index(tree: Any, which: int | str | None) -> int:
+    """Which of the flattened outputs is the answer."""
+    indices = pytree.tree_unflatten(list(range(tree.num_leaves)), tree)
+    if which is not None and not isinstance(indices, int):
+        try:
+            indices = indices[which]
+        except (KeyError, IndexError, TypeError):
+            raise XAIError(
+                f"The network has no output {which!r}.", f"It gives {tree.num_leaves} tensors."
+            ) from None
+    return pytree.tree_leaves(indices)[0]
 
 
 def _flat_nodes(arguments: Any) -> list[torch.fx.Node]:
@@ -303,6 +331,11 @@ def _sizes(node: torch.fx.Node) -> tuple[Any, ...]:
     if not isinstance(value, torch.Tensor):
         return ()
     return tuple(size if isinstance(size, int) else size.node.expr for size in value.shape)
+
+
+def _bound(size: Any, known: dict[Any, int]) -> Any:
+    size = size.subs(known)
+    return int(size) if size.is_number else size
 
 
 def _carries_numbers(node: torch.fx.Node) -> bool:

@@ -147,7 +147,7 @@ def kept_values(graph: Graph, table: Table, path: set[str], start: str) -> set[s
 
 def walk(
     graph: Graph, table: Table, values: Mapping[str, Any], seed: torch.Tensor, start: str, path: set[str],
-    check: Check = None,
+    check: Check = None, visit: Callable[[str, Any], None] | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """Carry `seed` from the graph's output back to the node `start`.
 
@@ -167,6 +167,8 @@ def walk(
         ``graph.between(start, graph.output)``.
     check : callable or None
         Called between operations; raises to cancel.
+    visit : callable or None
+        Called as ``visit(node name, cotangent)`` at every node on the way.
 
     Returns
     -------
@@ -191,6 +193,8 @@ def walk(
                 continue
             if check is not None:
                 check()
+            if visit is not None:
+                visit(node.name, cotangent)
             step = Step(graph, node, known, path, seed.shape[0])
             for name, given in table.rule(node, path).apply(step, cotangent).items():
                 _accumulate(cotangents, node, name, given)

@@ -1,0 +1,166 @@
+"""The memory budget: what is free, what a run needs, and what it took."""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.errors import XAIError
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "K": 2**10,
+          "M": 2**20, "G": 2**30}  # fmt: skip
+RESERVE = 512 * 2**20
+# Convolutions copy their input into the layout that they like; measured at 1.3 to 1.9 of the graph's own tensors.
+WORKSPACE = 2.0
+
+
+def parse_memory(value: str | int | float | None) -> int:
+    """Bytes from ``4GiB``, a number of bytes, or None for what is free less a reserve.
+
+    Raises
+    ------
+    XAIError
+        If the text is no amount of memory.
+    """
+    if value is None:
+        return max(RESERVE, int(psutil.virtual_memory().available) - RESERVE)
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(value))
+    unit = _UNITS.get(match[2].upper()) if match else None
+    if match is None or unit is None or match[1].count(".") > 1 or not float(match[1]) > 0:
+        raise XAIError(f"The memory budget {value!r} is not understood.", "Give an amount such as 4GiB or 800MiB.")
+    return int(float(match[1]) * unit)
+
+
+def readable(size: float) -> str:
+    """Bytes for people: ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def batch_for(bytes_per_sample: float, budget: int, limit: int, what: str) -> int:
+    """How many samples fit the budget at once, from 1 to `limit`.
+
+    Raises
+    ------
+    XAIError
+        If not even one does.
+    """
+    if bytes_per_sample > budget:
+        raise XAIError(
+            f"{what} needs about {readable(bytes_per_sample)}, and the memory budget is {readable(budget)}.",
+            "Give a larger budget, a smaller volume, or a coarser preprocessing.",
+        )
+    return max(1, min(limit, int(budget // max(bytes_per_sample, 1))))
+
+
+def forward_bytes(graph: Graph, kept: set[str] | None = None, item: int = 4) -> float:
+    """Bytes that one sample's run holds at its peak, with the values `kept` to its end.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    kept : set of str or None
+        Names of the values that are not freed after their last use.
+    item : int
+        Bytes of a number.
+    """
+    kept = kept or set()
+    last: dict[str, int] = {}
+    for position, node in enumerate(graph.nodes):
+        for argument in node.all_input_nodes:
+            last[argument.name] = position
+    live = peak = float(_elements(graph, graph.input) * item)
+    for position, node in enumerate(graph.nodes):
+        live += _elements(graph, node.name) * item
+        peak = max(peak, live)
+        for argument in node.all_input_nodes:
+            name = argument.name
+            if last[name] == position and name not in kept and name not in graph.constants and name != graph.input:
+                live -= _elements(graph, name) * item
+    return peak * WORKSPACE
+
+
+def measured_bytes(run: Callable[[], Any]) -> tuple[float, float]:
+    """Bytes of the tensors that are alive at once while `run` runs, and of all that it makes.
+
+    The second is what a backward pass would keep at most.
+    """
+    with _Counter() as counter:
+        run()
+    return counter.peak * WORKSPACE, counter.total * WORKSPACE
+
+
+class PeakMemory:
+    """Context: the resident memory of this process above its start, sampled every 10 ms, in `bytes`."""
+
+    def __enter__(self) -> PeakMemory:
+        self._process = psutil.Process()
+        self._start = self._highest = self._process.memory_info().rss
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+    @property
+    def bytes(self) -> int:
+        """The highest figure so far."""
+        return max(0, self._highest - self._start)
+
+    def _look(self) -> None:
+        self._highest = max(self._highest, self._process.memory_info().rss)
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.01):
+            self._look()
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = self.total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            # Views and in-place results share the storage of an argument and cost nothing.
+            if isinstance(leaf, torch.Tensor) and leaf._base is None and not any(leaf is given for given in args):
+                size = leaf.numel() * leaf.element_size()
+                self.total += size
+                self.live += size
+                self.peak = max(self.peak, self.live)
+                weakref.finalize(leaf, self._free, size)
+        return result
+
+    def _free(self, size: int) -> None:
+        self.live -= size
+
+
+_VIEWS = frozenset({"view", "permute", "transpose", "expand", "select", "slice", "squeeze", "unsqueeze", "alias", "t"})
+
+
+def _elements(graph: Graph, name: str) -> int:
+    """Numbers that one sample's value of a node takes in memory; a view takes none."""
+    if graph.operations.get(name) in _VIEWS:
+        return 0
+    size = 1
+    for n in graph.shape(name, 1):
+        size *= n
+    return size if graph.shape(name, 1) else 0

@@ -1,0 +1,284 @@
+"""One question to one network about one case, with all that a method may ask for on the way to its answer.
+
+A method asks for scores, gradients, baselines or the graph; how they are computed, in which batches and within which
+memory, is decided here and in `compute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from XAIExplainLib.compute.derivatives import DERIVATIVES
+from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.compute.graphs import graph_of
+from XAIExplainLib.compute.memory import batch_for, forward_bytes, measured_bytes
+from XAIExplainLib.compute.reverse import kept_values, walk
+from XAIExplainLib.errors import CancelledError, XAIError
+from XAIExplainLib.model import Model
+from XAIExplainLib.prepared import Prepared
+from XAIExplainLib.target import Score, Target
+
+LARGEST_BATCH = 32
+
+
+class Question:
+    """Model, case and target, and the services of the engine.
+
+    Parameters
+    ----------
+    model : Model
+        Who is asked.
+    prepared : Prepared
+        The case on the network's grid.
+    target : Target
+        What is explained.
+    memory : int
+        Budget in bytes.
+    seed : int
+        Of the one generator of random numbers.
+    progress : callable or None
+        ``(fraction, message)``.
+    cancel : callable or None
+        Gives True when the user wants to stop.
+
+    Attributes
+    ----------
+    x : torch.Tensor
+        The input, shape (N, C, *spatial).
+    output : torch.Tensor
+        The network's answer, shape (N, ...).
+    score : Score
+        The number that is explained.
+    scores_of_case : torch.Tensor
+        Its value for each of the N samples.
+    diagnostics : dict
+        Figures and warnings that go with the result.
+    """
+
+    def __init__(
+        self, model: Model, prepared: Prepared, target: Target, memory: int, seed: int = 0,
+        progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.prepared, self.memory = model, prepared, memory
+        self.x = prepared.tensor
+        self.generator = torch.Generator().manual_seed(seed)
+        self._progress, self._cancel = progress, cancel
+        self.diagnostics: dict[str, Any] = {"warnings": []}
+        self._forward_bytes = self._backward_bytes = 0.0
+        self.check()
+        self.output = self._outputs(self.x)
+        self.score: Score = target.bind(model, self.output, prepared)
+        self.scores_of_case = self.score(self.output)
+
+    @property
+    def samples(self) -> int:
+        """N: 1 for a 3D network, the number of slices for a 2D network."""
+        return int(self.x.shape[0])
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """The spatial shape of the input."""
+        return tuple(self.x.shape[2:])
+
+    def warn(self, sentence: str) -> None:
+        """Attach a caution to the result."""
+        if sentence not in self.diagnostics["warnings"]:
+            self.diagnostics["warnings"].append(sentence)
+
+    def check(self) -> None:
+        """Raise `CancelledError` if the user wants to stop; called between operations."""
+        if self._cancel is not None and self._cancel():
+            raise CancelledError
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Say how far the run is, from 0 to 1, and stop it if that is wanted."""
+        self.check()
+        if self._progress is not None:
+            self._progress(min(max(fraction, 0.0), 1.0), message)
+
+    # -- scores ------------------------------------------------------------------------------------------------------
+
+    def scores(self, x: torch.Tensor, samples: torch.Tensor | None = None) -> torch.Tensor:
+        """The scores of inputs, in batches that fit the memory.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Shape (B, C, *spatial).
+        samples : torch.Tensor or None
+            Shape (B,): which sample of the case each row is a variation of; None takes 0, 1, 2, ...
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (B,).
+        """
+        rows = torch.arange(len(x)) if samples is None else samples
+        found = []
+        for part, which in zip(x.split(self.batch), rows.to(x.device).split(self.batch), strict=True):
+            self.check()
+            with torch.no_grad():
+                found.append(self.score(self.model(part), which))
+        return torch.cat(found)
+
+    @property
+    def batch(self) -> int:
+        """How many inputs fit the memory budget in one forward pass."""
+        return batch_for(self._forward_bytes, self.memory, LARGEST_BATCH, "One forward pass")
+
+    def _outputs(self, x: torch.Tensor) -> torch.Tensor:
+        """The network's answer; the first sample is measured, so that the batches of all that follows fit."""
+        first: list[torch.Tensor] = []
+        with torch.no_grad():
+            measured = measured_bytes(lambda: first.append(self.model(x[:1])))
+            self._forward_bytes, self._backward_bytes = measured
+            rest = [self.model(part) for part in x[1:].split(self.batch)] if len(x) > 1 else []
+        output = torch.cat([*first, *rest])
+        if not bool(torch.isfinite(output).all()):
+            raise XAIError(
+                "The network answers with numbers that are not finite.",
+                "Check that the volume has the intensities and the preprocessing that the network was trained with.",
+            )
+        return output
+
+    # -- gradients ---------------------------------------------------------------------------------------------------
+
+    def graph(self) -> Graph:
+        """The network's graph for this size of input.
+
+        Raises
+        ------
+        XAIError
+            With the reason, if it has none.
+        """
+        return graph_of(self.model, self.x)
+
+    def gradients(self, x: torch.Tensor, samples: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradients of the scores with respect to the inputs.
+
+        By the walk over the graph; where the network has none, by autograd on the network itself, which is said in
+        the diagnostics.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Shape (B, C, *spatial).
+        samples : torch.Tensor or None
+            As in `scores`.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Gradients of the shape of `x`, and scores (B,).
+        """
+        rows = (torch.arange(len(x)) if samples is None else samples).to(x.device)
+        try:
+            self.graph()
+        except XAIError as error:
+            self.diagnostics["engine"] = f"autograd on the network itself ({error.message})"
+            one, size = self._by_autograd, self.batch_of_gradient()
+        else:
+            self.diagnostics["engine"] = "graph"
+            one, size = self._by_graph, self.batch_of_gradient()
+        gradients, scores = [], []
+        for part, which in zip(x.split(size), rows.split(size), strict=True):
+            self.check()
+            gradient, score = one(part, which)
+            gradients.append(gradient)
+            scores.append(score)
+        return torch.cat(gradients), torch.cat(scores)
+
+    def batch_of_gradient(self) -> int:
+        """How many inputs fit the memory in one run forth and back."""
+        limit = LARGEST_BATCH
+        try:
+            graph = self.graph()
+        except XAIError:
+            needed = self._backward_bytes
+        else:
+            path = graph.between(graph.input, graph.output)
+            kept = kept_values(graph, DERIVATIVES, path, graph.input)
+            needed = forward_bytes(graph, kept, self.x.element_size())
+            limit = graph.static_batch or limit
+        return batch_for(needed, self.memory, limit, "The gradient")
+
+    def walk_to(
+        self, start: str, x: torch.Tensor, samples: torch.Tensor, graph: Graph
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The value of a node and the gradient of the scores there.
+
+        Parameters
+        ----------
+        start : str
+            The node: the graph's input or a layer's output.
+        x : torch.Tensor
+            Shape (B, C, *spatial); B fits the memory.
+        samples : torch.Tensor
+            Shape (B,).
+        graph : Graph
+            This question's graph.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Value of the node, gradient of the same shape, scores (B,).
+        """
+        path = graph.between(start, graph.output)
+        kept = kept_values(graph, DERIVATIVES, path, start) | {graph.output, start}
+        values = graph.run(x, keep=kept, check=self.check)
+        seed, score = self._seed(values[graph.output], samples)
+        gradient = walk(graph, DERIVATIVES, values, seed, start, path, self.check)
+        return values[start], gradient, score
+
+    def nodes_with_gradient(self, reads: Callable[[str, torch.Tensor], bool]) -> list[str]:
+        """Nodes of the graph, from the answer backwards, whose gradient for the first sample `reads` approves.
+
+        Parameters
+        ----------
+        reads : callable
+            ``(node name, gradient) -> bool``.
+        """
+        graph = self.graph()
+        path = graph.between(graph.input, graph.output)
+        kept = kept_values(graph, DERIVATIVES, path, graph.input) | {graph.output}
+        batch_for(forward_bytes(graph, kept, self.x.element_size()), self.memory, 1, "Looking for a layer")
+        values = graph.run(self.x[:1], keep=kept, check=self.check)
+        seed, _ = self._seed(values[graph.output], torch.zeros(1, dtype=torch.long, device=self.x.device))
+        found: list[str] = []
+
+        def visit(name: str, gradient: Any) -> None:
+            if isinstance(gradient, torch.Tensor) and reads(name, gradient):
+                found.append(name)
+
+        walk(graph, DERIVATIVES, values, seed, graph.input, path, self.check, visit)
+        return found
+
+    def _by_graph(self, x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        graph = self.graph()
+        _, gradient, score = self.walk_to(graph.input, x, samples, graph)
+        return gradient, score
+
+    def _by_autograd(self, x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = x.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            score = self.score(self.model(leaf), samples)
+            if not score.requires_grad:
+                raise XAIError(
+                    "The network gives no gradient: its answer is detached from its input.",
+                    "Use a method that needs only scores, such as occlusion.",
+                )
+            (gradient,) = torch.autograd.grad(score.sum(), leaf)
+        return gradient, score.detach()
+
+    def _seed(self, output: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The derivative of the scores with respect to the output, and the scores."""
+        leaf = output.detach().requires_grad_()
+        with torch.enable_grad():
+            score = self.score(leaf, samples)
+            (seed,) = torch.autograd.grad(score.sum(), leaf)
+        return seed, score.detach()
+
+

@@ -1,0 +1,130 @@
+"""Occlusion sensitivity (Zeiler & Fergus 2014): how far the score drops when a box is covered."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+
+from XAIExplainLib.compute.baselines import CHOICES, baseline
+from XAIExplainLib.errors import XAIError
+from XAIExplainLib.method import Attribution, Method, register
+from XAIExplainLib.parameter import Parameter
+from XAIExplainLib.question import Question
+
+Box = tuple[slice, ...]
+MOST_WINDOWS = 5_000_000
+
+
+@register
+class Occlusion(Method):
+    """Covers one box after the other and measures the drop of the score."""
+
+    name = "occlusion"
+    title = "Occlusion sensitivity"
+    family = "Perturbation"
+    model_specific = False
+    needs = "scores"
+    cost = "one forward pass for each window that changes the image"
+    signed = True
+    units = "drop of the score"
+    summary = (
+        "How far the score drops when a box is covered: positive where the covered part spoke for the target. Where "
+        "windows overlap, a voxel has the mean of those that cover it."
+    )
+    citation = (
+        "Zeiler, Fergus: Visualizing and understanding convolutional networks. ECCV 2014, arXiv:1311.2901 "
+        "(section 4.2)."
+    )
+    caution = (
+        "Sees nothing that is spread over several windows, and a covered box is an image that the network was never "
+        "trained on: the fill matters."
+    )
+    parameters = (
+        Parameter("window", "voxels", 8, "Size of the box on the network's grid.", unit="voxels", minimum=1),
+        Parameter("stride", "voxels", 8, "From one box to the next on the network's grid.", unit="voxels", minimum=1),
+        Parameter(
+            "fill", "fill", 0.0,
+            "What covers the box: an intensity after preprocessing, the image's mean, or the blurred image.",
+            choices=CHOICES,
+        ),
+    )  # fmt: skip
+
+    def explain(self, question: Question, **parameters: Any) -> Attribution:
+        x = question.x
+        boxes = windows(question.spatial, parameters["window"], parameters["stride"])
+        cover = baseline(x, parameters["fill"])
+        # A box that the cover does not change drops no score: no pass is needed.
+        differs = (x != cover).any(1)
+        changed = [
+            (box, sample)
+            for box in boxes
+            for sample in range(question.samples)
+            if bool(differs[_of(sample, box)].any())
+        ]
+        total = torch.zeros((question.samples, 1, *question.spatial), dtype=torch.float64)
+        count = torch.zeros(question.spatial, dtype=torch.float64)
+        for box in boxes:
+            count[box] += 1
+        question.diagnostics.update(
+            windows=len(boxes) * question.samples, passes=len(changed) + question.samples, engine="module"
+        )
+        base = question.scores_of_case.double().cpu()
+        size = question.batch
+        largest = 0.0
+        for first in range(0, len(changed), size):
+            part = changed[first : first + size]
+            question.progress(first / len(changed), f"window {first + 1} of {len(changed)}")
+            samples = torch.tensor([sample for _, sample in part])
+            covered = x[samples.to(x.device)].clone()
+            for row, (box, sample) in enumerate(part):
+                covered[_of(row, box, slice(None))] = cover[_of(sample, box, slice(None))]
+            drops = base[samples] - question.scores(covered, samples).double().cpu()
+            for (box, sample), drop in zip(part, drops.tolist(), strict=True):
+                total[_of(sample, box, 0)] += drop
+                largest = max(largest, abs(drop))
+        question.diagnostics["largest_drop"] = largest
+        if bool((count == 0).any()):
+            question.warn("The stride is larger than the window: voxels between the windows were never covered, 0.")
+        return Attribution((total / count.clamp_min(1)).to(x.dtype))
+
+
+def _of(sample: int, box: Box, *channel: Any) -> tuple[Any, ...]:
+    return (sample, *channel, *box)
+
+
+def windows(spatial: tuple[int, ...], window: int | tuple[int, ...], stride: int | tuple[int, ...]) -> list[Box]:
+    """Boxes of `window` voxels every `stride` voxels, from the first voxel to past the last, cut at the edge.
+
+    The same grid as captum's: along an axis of S voxels, 1 + ceil((S - window) / stride) boxes.
+
+    Raises
+    ------
+    XAIError
+        If window or stride do not have an entry for each axis, or there would be millions of windows.
+    """
+    size, step = _each(window, spatial, "window"), _each(stride, spatial, "stride")
+    starts = [
+        [index * s for index in range(1 + math.ceil(max(n - w, 0) / s))]
+        for n, w, s in zip(spatial, size, step, strict=True)
+    ]
+    number = math.prod(len(along) for along in starts)
+    if number > MOST_WINDOWS:
+        raise XAIError(f"This makes {number:,} windows.", "Give a larger stride.")
+    return [
+        tuple(slice(first, min(first + w, n)) for first, w, n in zip(corner, size, spatial, strict=True))
+        for corner in itertools.product(*starts)
+        if all(first < n for first, n in zip(corner, spatial, strict=True))
+    ]
+
+
+def _each(value: int | tuple[int, ...], spatial: tuple[int, ...], name: str) -> tuple[int, ...]:
+    values = (value,) * len(spatial) if isinstance(value, int) else value
+    if len(values) != len(spatial):
+        raise XAIError(
+            f"The parameter {name} has {len(values)} numbers for {len(spatial)} axes.",
+            f"Give one number, or {len(spatial)}.",
+        )
+    return values
