@@ -1,0 +1,1 @@
+"""The panels of the XAIExplain module, and the logic behind them: one idea a file."""

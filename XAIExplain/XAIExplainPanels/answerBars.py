@@ -1,0 +1,83 @@
+"""The network's answer as bars: one row a class, the likeliest first."""
+
+import qt
+from slicer.i18n import tr as _
+
+from XAIExplainPanels.panel import clearLayout
+
+MOST = 6
+
+
+class AnswerBars:
+    """
+    Rows of name, bar and number inside `widget`.
+
+    :param widget: an empty widget; gets a grid layout.
+    """
+
+    def __init__(self, widget):
+        self.widget = widget
+        self.layout = qt.QGridLayout(widget)
+        self.layout.setContentsMargins(0, 0, 0, 0)
+        self.layout.setHorizontalSpacing(8)
+        self.layout.setVerticalSpacing(2)
+        self.layout.setColumnStretch(1, 1)
+        self._shown = None
+
+    def show(self, prediction):
+        """Show a prediction of the engine; None clears."""
+        rows = answerRows(prediction)
+        if rows == self._shown:
+            return
+        self._shown = rows
+        clearLayout(self.layout)
+        for index, (name, share, text, predicted) in enumerate(rows):
+            label = qt.QLabel("<b>{}</b>".format(name) if predicted else name)
+            label.objectName = "answerName%d" % index
+            number = qt.QLabel("<b>{}</b>".format(text) if predicted else text)
+            number.setAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            number.objectName = "answerNumber%d" % index
+            tip = _("{name}: {text}").format(name=name, text=text)
+            for widget in (label, number):
+                widget.toolTip = tip
+            self.layout.addWidget(label, index, 0)
+            self.layout.addWidget(number, index, 2)
+            if share is not None:
+                bar = qt.QProgressBar()
+                bar.objectName = "answerBar%d" % index
+                bar.setRange(0, 1000)
+                bar.setValue(int(round(1000 * share)))
+                bar.setTextVisible(False)
+                bar.setFixedHeight(10)
+                bar.toolTip = tip
+                self.layout.addWidget(bar, index, 1)
+        self.widget.visible = bool(rows)
+
+
+def answerRows(prediction):
+    """Rows (name, share or None, text, whether it is the answer), the likeliest first."""
+    if not prediction:
+        return []
+    names = [str(name) for name in prediction.get("classes") or []]
+    predicted = (prediction.get("predicted") or {}).get("index")
+    if prediction.get("probabilities"):
+        shares = [min(max(float(share), 0.0), 1.0) for share in prediction["probabilities"]]
+        rows = [(names[index], share, percent(share), index == predicted) for index, share in enumerate(shares)]
+        rows.sort(key=lambda row: -row[1])
+    elif prediction.get("millilitres"):
+        sizes = [float(size) for size in prediction["millilitres"]]
+        rows = [(names[index], None, _("{size:.3g} ml").format(size=size), index == predicted)
+                for index, size in enumerate(sizes)]
+    else:
+        numbers = prediction.get("logits") or []
+        rows = [(names[index], None, "{:.4g}".format(float(number)), False) for index, number in enumerate(numbers)]
+    return rows[:MOST]
+
+
+def percent(share):
+    """A probability as a reader wants it: no false 100 %."""
+    if share > 0.995:
+        return _("> 99 %")
+    if share < 0.005:
+        return _("< 1 %")
+    return _("{share:.0f} %").format(share=100 * share)

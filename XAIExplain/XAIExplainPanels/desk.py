@@ -1,0 +1,249 @@
+"""What the panels of the window share: state, messages, and the way from a click to the logic and back."""
+
+import time
+
+import slicer
+from slicer.i18n import tr as _
+
+from XAIExplainLib.errors import CancelledError, XAIError
+from XAIExplainPanels import record
+from XAIExplainPanels.casePanel import CasePanel
+from XAIExplainPanels.displayPanel import DisplayPanel
+from XAIExplainPanels.methodPanel import MethodPanel
+from XAIExplainPanels.modelPanel import ModelPanel
+from XAIExplainPanels.modelState import ModelState
+from XAIExplainPanels.resultPanel import ResultPanel
+from XAIExplainPanels.runPanel import RunPanel, duration
+from XAIExplainPanels.setupPanel import SetupPanel
+
+
+class Desk:
+    """
+    Owns the panels.
+
+    :param logic: the module's logic.
+    :param resourcePath: the module's function of that name.
+    """
+
+    def __init__(self, logic, resourcePath):
+        self.logic = logic
+        self.resourcePath = resourcePath
+        self.catalog = logic.catalog
+        self.model = ModelState(logic.engine, self.refresh)
+        self.parameterNode = None
+        self._refreshing = False
+        self._predictNext = False
+        self._closed = False
+        self.case = CasePanel(self)
+        self.modelPanel = ModelPanel(self)
+        self.method = MethodPanel(self)
+        self.run = RunPanel(self)
+        self.displayPanel = DisplayPanel(self)
+        self.result = ResultPanel(self)
+        self.setup = SetupPanel(self)
+        self.panels = (self.case, self.modelPanel, self.method, self.run, self.displayPanel, self.result, self.setup)
+        logic.engine.onStateChanged = self.refresh
+
+    # State
+
+    def setParameterNode(self, node):
+        self.parameterNode = node
+        for panel in self.panels:
+            panel.setParameterNode(node)
+        self.refresh()
+
+    def refresh(self):
+        """Bring every panel up to date. Changes that a panel makes on the way are seen by a second round."""
+        if self._refreshing or self._closed or slicer.mrmlScene.IsBatchProcessing():
+            return
+        self._refreshing = True
+        try:
+            if self.parameterNode is not None and self.catalog.loaded:
+                self.model.choose(self.parameterNode.model)
+            for _round in range(2):
+                for panel in self.panels:
+                    panel.refresh()
+        finally:
+            self._refreshing = False
+        if self._predictNext and self.canPredict():
+            self._predictNext = False
+            self.predict()
+
+    def volumes(self):
+        """The chosen volumes, as many as the model has channels; None where one is missing."""
+        node = self.parameterNode
+        if node is None:
+            return []
+        chosen = [node.inputVolume, node.secondVolume, node.thirdVolume, node.fourthVolume]
+        return chosen[: max(1, min(self.model.channels, len(chosen)))]
+
+    def volumeIDs(self):
+        """What identifies the chosen volumes and the model that is asked about them."""
+        return tuple(volume.GetID() if volume is not None else None for volume in self.volumes()) + (self.model.name,)
+
+    def engineError(self):
+        """The event that says why there is no engine, or None."""
+        return self.catalog.error
+
+    def reasonNotToRun(self):
+        """Why Apply is disabled, as a sentence; empty if it is not."""
+        if self.engineError():
+            return _("The engine cannot start. See Set-up below.")
+        if not self.catalog.loaded:
+            return _("The engine is starting...")
+        if self.parameterNode is None or self.parameterNode.inputVolume is None:
+            return _("Choose a volume, or load an example.")
+        if not self.model.name:
+            return _("Choose the file of the model.")
+        if self.model.needsConsent:
+            return _("Decide whether the model's file may be loaded.")
+        if self.model.loading:
+            return _("The model is being loaded...")
+        if self.model.info is None:
+            return _("The model could not be loaded. Choose another one.")
+        if self.model.channels > 4:
+            return _("This network takes {count} volumes. The panel offers four; use the Python interface.").format(
+                count=self.model.channels)
+        if any(volume is None for volume in self.volumes()):
+            return _("This network takes {count} volumes: choose all channels.").format(count=self.model.channels)
+        return ""
+
+    def canPredict(self):
+        return not self.reasonNotToRun() and not self.logic.busy and not self.model.predicting
+
+    # Actions
+
+    def startEngine(self):
+        """Ask the engine for its lists, which starts it."""
+        if not self.catalog.loaded and not self.catalog.loading:
+            self.catalog.load(self.refresh)
+        self.refresh()
+
+    def restartEngine(self):
+        self.logic.explainer.abandon()
+        self.logic.engine.restart()
+        self.catalog.clear()
+        self.model.forgetEngine()
+        self.log(_("Engine restarted."))
+        self.startEngine()
+
+    def predictWhenReady(self):
+        """Ask the network as soon as the model is there."""
+        self._predictNext = True
+        self.refresh()
+
+    def predict(self):
+        paths = self._write()
+        if paths:
+            self.model.predict(paths, self.volumeIDs())
+
+    def askForLayers(self, onLayers):
+        """Ask for the network's layers; `onLayers` gets the list, or an empty one with a message in the panel."""
+        paths = self._write() if self.canPredict() else None
+        if not paths:
+            onLayers([])
+            if not self.run.ui.messageLabel.text:
+                self.say(self.reasonNotToRun() or _("The engine is busy."))
+            return
+
+        def failed(event):
+            onLayers([])
+            self.sayError(event.get("message", ""), event.get("hint", ""))
+
+        self.logic.engine.request("layers", onLayers, failed, volumes=paths, model=self.model.name,
+                                  consent=self.model.consent)
+
+    def apply(self):
+        """Ask the question that the panels show."""
+        node = self.parameterNode
+        card = self.catalog.methods.get(node.method, {})
+        volumeIDs, started = self.volumeIDs(), time.time()
+        self.run.begin()
+        try:
+            run = self.logic.explain(
+                self.volumes()[0], model=self.model.name, method=node.method, target=node.target or None,
+                parameters=self.method.parameters(), outputNode=node.outputVolume, wait=False,
+                moreVolumeNodes=self.volumes()[1:], consent=self.model.consent, memory=node.memoryLimit,
+                seed=node.randomSeed, title=card.get("title", ""), onProgress=self.run.progress,
+                onFailed=self._onFailed,
+                onFinished=lambda mapNode, answer: self._onFinished(mapNode, answer, volumeIDs, started),
+            )  # fmt: skip
+        except XAIError as error:
+            self._onFailed(error)
+            return
+        self._running = run
+        self.log(_("{method} on {volume}...").format(method=card.get("title", node.method),
+                                                     volume=node.inputVolume.GetName()))
+        self.refresh()
+
+    def cancel(self):
+        self.logic.explainer.cancel()
+
+    def onShortcut(self):
+        """The keyboard's Apply; does nothing where the button would not."""
+        if self.run.ui.applyButton.enabled and not self.logic.busy:
+            self.apply()
+
+    # Answers
+
+    def _onFinished(self, mapNode, answer, volumeIDs, started):
+        if self._closed:
+            return
+        if answer.get("prediction"):
+            self.model.setPrediction(answer["prediction"], volumeIDs)
+        if self.parameterNode is not None:
+            self.parameterNode.mapVolume = mapNode
+            self.displayPanel.showNow()
+        message = " ".join([_("Done in {time}.").format(time=duration(time.time() - started)), *self._running.notes])
+        self.log(_("{name}: {message}").format(name=mapNode.GetName(), message=message))
+        self.run.end(message)
+
+    def _onFailed(self, error):
+        if self._closed:
+            return
+        if isinstance(error, CancelledError):
+            self.log(_("Cancelled."))
+            self.run.end(_("Cancelled; nothing was changed."))
+            return
+        self.log("{} {}".format(error.message, error.hint))
+        self.run.end("{} {}".format(error.message, error.hint).strip(), isError=True)
+
+    def say(self, message, isError=False):
+        """Show a sentence under Apply."""
+        self.run.say(message, isError)
+
+    def sayError(self, message, hint=""):
+        self.log("{} {}".format(message, hint))
+        self.say("{} {}".format(message, hint).strip(), isError=True)
+
+    def log(self, text):
+        self.setup.log("{} {}".format(time.strftime("%H:%M:%S"), text))
+
+    def _write(self):
+        """Files of the chosen volumes, or None with a message."""
+        try:
+            return [self.logic.folder.volumeFile(volume) for volume in self.volumes()]
+        except XAIError as error:
+            self.sayError(error.message, error.hint)
+            return None
+
+    # The scene
+
+    def onNodeRemoved(self, node):
+        self.logic.onNodeRemoved(node)
+        if not slicer.mrmlScene.IsClosing():
+            self.refresh()
+
+    def chooseFirstVolume(self):
+        """Preselect a volume, to save the user a click; never a map."""
+        node = self.parameterNode
+        if node is not None and node.inputVolume is None:
+            for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+                if not record.isMap(volume) and volume.GetClassName() == "vtkMRMLScalarVolumeNode":
+                    node.inputVolume = volume
+                    break
+
+    def cleanup(self):
+        self._closed = True
+        for panel in self.panels:
+            panel.cleanup()

@@ -1,0 +1,99 @@
+"""All that the module does, without a window: what the panels call, and what a script can call."""
+
+import os
+import time
+
+import slicer
+
+from XAIExplainPanels import record
+from XAIExplainPanels.casePanel import casePath, caseTitle
+from XAIExplainPanels.catalog import Catalog
+from XAIExplainPanels.display import MapDisplay
+from XAIExplainPanels.engine import Engine
+from XAIExplainPanels.exchange import ExchangeFolder
+from XAIExplainPanels.explainer import Explainer
+
+
+class ExplainLogic:
+    """
+    The module's work. `XAIExplainLogic` adds Slicer's base class.
+
+    :param client: a client of the engine to use instead of one made for the chosen interpreter.
+    """
+
+    def setUpEngine(self, client=None):
+        self.engine = Engine(client)
+        self.folder = ExchangeFolder()
+        self.catalog = Catalog(self.engine)
+        self.explainer = Explainer(self.engine, self.folder)
+        self.display = MapDisplay()
+
+    @property
+    def busy(self):
+        """Whether a question is being answered."""
+        return self.explainer.busy
+
+    def explain(self, volumeNode, model="brain-lesion", method="grad_cam", target=None, parameters=None,
+                outputNode=None, wait=True, moreVolumeNodes=(), consent=False, memory=0.0, seed=0, show=False,
+                **callbacks):
+        """
+        Explain what the network answers about a volume.
+
+        :param volumeNode: the volume; `moreVolumeNodes` are further channels.
+        :param model: name of a bundled model, or path of a model file.
+        :param method: name of the method, such as "grad_cam" or "occlusion".
+        :param target: class, group, index, or None for the network's own answer.
+        :param parameters: the method's parameters by name, where they differ from its defaults.
+        :param outputNode: scalar volume that is written over; None updates the map of the same question, or makes one.
+        :param wait: return the map (True), or a run at once, with onFinished, onFailed, onProgress to call (False).
+        :param consent: True if a model file that can run code is trusted.
+        :param memory: gigabytes that the engine may use; 0 lets it decide.
+        :param show: show the map in the slice views, when it was waited for.
+        :raises XAIError: if the question cannot be answered.
+        """
+        run = self.explainer.start(
+            [volumeNode, *moreVolumeNodes], model, method, target, dict(parameters or {}), outputNode=outputNode,
+            consent=consent, memory=memory, seed=seed, **callbacks,
+        )  # fmt: skip
+        if not wait:
+            return run
+        while not run.done:
+            self.engine.poll()
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        if run.error is not None:
+            raise run.error
+        if show:
+            self.display.show(run.node, self.getParameterNode())
+        return run.node
+
+    def loadCase(self, case):
+        """Load the volume of a bundled case, as the engine describes it; None if that fails."""
+        path = casePath(case)
+        if not os.path.isfile(path):
+            return None
+        try:
+            node = slicer.util.loadVolume(path, {"name": caseTitle(case), "show": False})
+        except RuntimeError:
+            return None
+        if node is not None:
+            node.SetAttribute("XAIExplain.Case", case["name"])
+        return node
+
+    def onNodeRemoved(self, node):
+        """A node has left the scene: end what was about it."""
+        self.explainer.onNodeRemoved(node)
+        if record.isMap(node) and not slicer.mrmlScene.IsClosing():
+            self.display.removeCompanions(node)
+
+    def onSceneClosed(self):
+        """Nothing of the old scene is left."""
+        self.explainer.abandon()
+        self.display.layers.forget()
+
+    def cleanup(self):
+        """End the engine's process, and remove the files of this session."""
+        self.explainer.run = None
+        self.engine.onStateChanged = None
+        self.engine.stop()
+        self.folder.remove()

@@ -1,0 +1,81 @@
+"""What a map says about itself: attributes of its node, its name, and its place in the subject hierarchy."""
+
+import json
+
+import slicer
+
+VOLUME_REFERENCE = "XAIExplain.Volume"
+
+
+def isMap(node):
+    """Whether `node` is a map that this module made."""
+    return bool(node is not None and node.GetAttribute("XAIExplain.Method"))
+
+
+def maps():
+    """The maps of the scene."""
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if isMap(node)]
+
+
+def findMap(question):
+    """The map that answered the same question before, or None."""
+    for node in maps():
+        sameQuestion = (
+            node.GetNodeReferenceID(VOLUME_REFERENCE) == question["volume"]
+            and node.GetAttribute("XAIExplain.Model") == question["model"]
+            and node.GetAttribute("XAIExplain.Method") == question["method"]
+            and node.GetAttribute("XAIExplain.Target") == question["target"]
+        )
+        if sameQuestion:
+            return node
+    return None
+
+
+def writeRecord(mapNode, volumeNode, question, answer):
+    """Write down in the node how the map was made."""
+    display = answer.get("display") or {}
+    attributes = {
+        "Method": question["method"],
+        "Target": question["target"],
+        "Model": question["model"],
+        "Parameters": json.dumps(question["parameters"], sort_keys=True),
+        "Volume": volumeNode.GetName(),
+        "Record": json.dumps(answerRecord(answer), sort_keys=True),
+        "Signed": "true" if display.get("signed") else "false",
+        "Units": str(display.get("units") or ""),
+        "Title": str(display.get("title") or question["method"]),
+    }
+    for name, value in attributes.items():
+        mapNode.SetAttribute("XAIExplain." + name, value)
+    mapNode.SetNodeReferenceID(VOLUME_REFERENCE, volumeNode.GetID())
+    placeUnder(mapNode, volumeNode)
+
+
+def answerRecord(answer):
+    """The part of the engine's answer that is worth keeping with the map."""
+    return {key: answer[key] for key in ("diagnostics", "prediction", "peak", "display") if key in answer}
+
+
+def readRecord(mapNode):
+    """What `writeRecord` wrote; empty where nothing or nothing readable is there."""
+    try:
+        record = json.loads(mapNode.GetAttribute("XAIExplain.Record") or "{}")
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def explainedVolume(mapNode):
+    """The volume that the map explains, or None if it is gone."""
+    return mapNode.GetNodeReference(VOLUME_REFERENCE) if mapNode is not None else None
+
+
+def placeUnder(mapNode, volumeNode):
+    """Put the map beside its volume in the subject hierarchy: under the same patient and study."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    if hierarchy is None:
+        return
+    parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode))
+    item = hierarchy.GetItemByDataNode(mapNode)
+    if item and parent:
+        hierarchy.SetItemParent(item, parent)

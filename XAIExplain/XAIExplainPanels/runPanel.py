@@ -1,0 +1,82 @@
+"""Apply and Cancel, how far it is, and what is missing."""
+
+from slicer.i18n import tr as _
+
+from XAIExplainPanels.panel import Panel
+
+
+class RunPanel(Panel):
+    """One button, one bar, one line."""
+
+    uiFile = "runPanel.ui"
+
+    def __init__(self, desk):
+        super().__init__(desk)
+        self._message = ""
+        self._isError = False
+        self._cancelling = False
+        self.ui.progressBar.visible = False
+        self.ui.applyButton.connect("clicked(bool)", self.onApply)
+
+    def refresh(self):
+        running = self.desk.logic.busy
+        reason = "" if running else self.desk.reasonNotToRun()
+        self.ui.applyButton.text = _("Cancel") if running else _("Apply")
+        self.ui.applyButton.enabled = not self._cancelling if running else not reason
+        self.ui.applyButton.toolTip = (
+            _("Stop the explanation.") if running else reason or _("Explain the answer (Ctrl+Shift+E)."))
+        self.ui.progressBar.visible = running
+        self.showText(self._message if running else reason or self._message, self._isError and not reason)
+
+    def onApply(self, checked=False):
+        if self.desk.logic.busy:
+            self._cancelling = True
+            self.say(_("Stopping..."))
+            self.desk.cancel()
+        else:
+            self.desk.apply()
+
+    def begin(self):
+        self._cancelling = False
+        self.ui.progressBar.setRange(0, 0)
+        self.ui.progressBar.setFormat("")
+        self.say(_("Starting..."))
+
+    def progress(self, event):
+        """The engine's progress event."""
+        if self._cancelling:
+            return
+        fraction = float(event.get("fraction") or 0)
+        if fraction > 0:
+            self.ui.progressBar.setRange(0, 1000)
+            self.ui.progressBar.setValue(int(1000 * fraction))
+            self.ui.progressBar.setFormat("%p %")
+        words = [str(event.get("message") or _("Explaining"))]
+        words.append(_("{time} so far").format(time=duration(event.get("elapsed") or 0)))
+        if event.get("remaining") is not None:
+            words.append(_("about {time} left").format(time=duration(event["remaining"])))
+        self.say(", ".join(words))
+
+    def end(self, message="", isError=False):
+        self._cancelling = False
+        self.say(message, isError)
+        self.desk.refresh()
+
+    def say(self, message, isError=False):
+        """Show a sentence; an empty one clears."""
+        self._message, self._isError = message, isError
+        self.showText(message, isError)
+
+    def showText(self, text, isError):
+        self.ui.messageLabel.text = ("<b>" + text + "</b>") if isError and text else text
+        self.ui.messageLabel.visible = bool(text)
+
+
+def duration(seconds):
+    """Seconds as a reader says them."""
+    seconds = float(seconds)
+    if seconds < 10:
+        return _("{seconds:.1f} s").format(seconds=seconds)
+    if seconds < 90:
+        return _("{seconds:.0f} s").format(seconds=seconds)
+    return _("{minutes:.0f} min").format(minutes=seconds / 60)
