@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -39,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print("cancelled: nothing was written.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # as `| head` leaves it
-        sys.stdout = None  # type: ignore[assignment]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         return 0
 
 

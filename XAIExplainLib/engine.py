@@ -16,10 +16,12 @@ import numpy as np
 
 from XAIExplainLib import __version__, protocol
 from XAIExplainLib.errors import CancelledError, XAIError
+from XAIExplainLib.volume import WRITABLE
 
 if TYPE_CHECKING:
     from XAIExplainLib.explanation import Explanation
     from XAIExplainLib.model import Model
+    from XAIExplainLib.prediction import Prediction
     from XAIExplainLib.volume import Volume
 
 Request = dict[str, Any]
@@ -81,44 +83,56 @@ class LocalEngine:
 
     def load_model(self, request: Request, run: Run) -> dict[str, Any]:
         """Load a model, and say what it is."""
-        return self.model(request).describe()
+        return describe_model(self.model(request))
 
     def layers(self, request: Request, run: Run) -> list[dict[str, Any]]:
         """The layers that a map can be made at, with the shape each has for this volume."""
+        from XAIExplainLib.compute.graphs import graph_of
+        from XAIExplainLib.compute.maps import default_layers, map_layers
+
         model = self.model(request)
-        return model.layers(self.volume(request))
+        graph = graph_of(model, model.prepare(self.volume(request)).tensor)
+        default = default_layers(graph)[0].layer.name
+        return [
+            {
+                "name": found.layer.name, "type": found.layer.type, "shape": [found.channels, *found.grid],
+                "default": found.layer.name == default,
+            }
+            for found in map_layers(graph)
+        ]  # fmt: skip
 
     def predict(self, request: Request, run: Run) -> dict[str, Any]:
         """What the model answers."""
         model = self.model(request)
-        prediction = model.predict(self.volume(request))
-        return {**prediction.to_json(), "text": prediction.text()}
+        return describe_prediction(model.predict(self.volume(request)))
 
     def explain(self, request: Request, run: Run) -> dict[str, Any]:
         """Why the model answers so: writes the map and its record, and says where they are and what is in them."""
         from XAIExplainLib.explaining import explain
+        from XAIExplainLib.explanation import record_path
         from XAIExplainLib.method import get_method
-        from XAIExplainLib.target import parse_target
 
-        output = _text(request, "output", "the file that the map is written to, for example map.nrrd")
+        # What is wrong with the request is said before anything is loaded or computed.
+        output = check_output(_text(request, "output", "the file that the map is written to, for example map.nrrd"))
         method = _text(request, "method", "the name of a method")
-        get_method(method)  # a wrong name is said before anything is loaded
-        run.progress(0.0, "Loading")
+        parameters = request.get("parameters") or {}
+        get_method(method).check_parameters(parameters)
+        run.progress(0.0, "loading")
         model, volume = self.model(request), self.volume(request)
         if run.cancelled():
             raise CancelledError
         result = explain(
-            model, volume, method, target=parse_target(request.get("target")),
-            progress=run.progress, cancel=run.cancelled, device=request.get("device"),
-            memory=request.get("memory"), seed=int(request.get("seed") or 0),
-            **(request.get("parameters") or {}),
+            model, volume, method, target=request.get("target"), progress=run.progress, cancel=run.cancelled,
+            device=request.get("device"), memory=request.get("memory"), seed=int(request.get("seed") or 0),
+            **parameters,
         )  # fmt: skip
         if run.cancelled():
             raise CancelledError
-        result.save(output)
+        saved = result.save(output).absolute()
         return {
-            "map": str(Path(output).absolute()), "record": str(Path(output).absolute()),
-            "diagnostics": result.diagnostics, "prediction": result.prediction, "display": describe_display(result),
+            "map": str(saved), "record": str(record_path(saved)), "method": result.method, "target": result.target,
+            "parameters": result.parameters, "diagnostics": result.diagnostics,
+            "prediction": describe_prediction(result.prediction), "display": describe_display(result),
             "peak": describe_peak(result),
         }  # fmt: skip
 
@@ -152,6 +166,39 @@ class LocalEngine:
         return self._volume
 
 
+def check_output(name: str) -> Path:
+    """The path of a map that can be written: found out before the run, not after it.
+
+    Raises
+    ------
+    XAIError
+        If its format or its folder will not do.
+    """
+    path = Path(name).expanduser()
+    if not path.name.lower().endswith(WRITABLE):
+        raise XAIError(f"A map cannot be written as {path.name}.", f"Let its name end in {', '.join(WRITABLE)}.")
+    if path.is_dir():
+        raise XAIError(f"{path} is a folder.", "Give the name of a file in it.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise XAIError(f"{path} cannot be written: {folder} is no folder that you may write to.", "Choose another one.")
+    return path
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """What a form needs to know of a model."""
+    return {
+        "name": model.name, "title": getattr(model, "title", "") or model.name, "task": model.task,
+        "classes": list(model.class_names), "groups": {name: list(members) for name, members in model.groups.items()},
+        "channels": model.channels, "spatial_dims": model.spatial_dims, "kind": model.kind, "source": model.source,
+    }  # fmt: skip
+
+
+def describe_prediction(prediction: Prediction) -> dict[str, Any]:
+    """The answer for programs, and as a text for people."""
+    return {**prediction.to_json(), "text": prediction.text()}
+
+
 def describe_display(result: Explanation) -> dict[str, Any]:
     """What a viewer needs to choose a window and a colour table."""
     low, p01, p50, p99, high = np.percentile(result.array, [0, 1, 50, 99, 100])
@@ -163,11 +210,10 @@ def describe_display(result: Explanation) -> dict[str, Any]:
 
 def describe_peak(result: Explanation) -> dict[str, Any]:
     """The voxel that speaks most for the target, as an index (i, j, k) and a point in LPS millimetres."""
-    flat = int(np.argmax(result.array))
-    k, j, i = (int(n) for n in np.unravel_index(flat, result.array.shape))
-    geometry = result.geometry
-    point = np.asarray(geometry.origin) + np.asarray(geometry.direction) @ (np.array([i, j, k]) * geometry.spacing)
-    return {"index": [i, j, k], "lps": point.tolist(), "value": float(result.array[k, j, i])}
+    place = np.unravel_index(int(np.argmax(result.array)), result.array.shape)
+    index = [int(n) for n in reversed(place)]
+    point = np.asarray(result.geometry.index_to_physical(index))
+    return {"index": index, "lps": point.tolist(), "value": float(result.array[place])}
 
 
 def _text(request: Request, field: str, what: str) -> str:

@@ -217,7 +217,10 @@ class Worker:
 
 
 def _error(kind: str, error: XAIError) -> dict[str, Any]:
-    return {"event": "error", "kind": kind, "message": error.message, "hint": error.hint}
+    event: dict[str, Any] = {"event": "error", "kind": kind, "message": error.message, "hint": error.hint}
+    if getattr(error, "consent", False):
+        event["consent"] = True
+    return event
 
 
 def is_out_of_memory(error: BaseException) -> bool:
