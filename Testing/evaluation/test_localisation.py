@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.evaluation.localisation import average_precision, localisation
 
