@@ -1,0 +1,1 @@
+"""Tests of the engine and of the module; `Host` is the little Slicer the module runs in."""
