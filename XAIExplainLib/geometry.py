@@ -197,9 +197,17 @@ class Geometry:
 
 
 def nearest_axes(direction: np.ndarray) -> tuple[int, int, int]:
-    """For each of i, j, k the patient axis (0 = x, 1 = y, 2 = z) that it follows most closely; each axis once."""
-    best = max(itertools.permutations(range(3)), key=lambda p: sum(abs(direction[p[n], n]) for n in range(3)))
-    return best[0], best[1], best[2]
+    """For each of i, j, k the patient axis (0 = x, 1 = y, 2 = z) that it follows, each axis once.
+
+    The closest pair is taken first, as ITK and nibabel do; that matters for strongly oblique grids.
+    """
+    left = np.abs(direction)
+    follows = [0, 0, 0]
+    for _ in range(3):
+        axis, index = (int(n) for n in np.unravel_index(left.argmax(), left.shape))
+        follows[index] = axis
+        left[axis, :] = left[:, index] = -1
+    return follows[0], follows[1], follows[2]
 
 
 def resample(
