@@ -27,8 +27,9 @@ from XAIExplainLib.errors import CancelledError, XAIError
 
 Callback = Callable[[dict], None]
 
-# Keeps freed memory with the process instead of handing each large array back to the system and fetching it again,
-# zeroed page by page: 1.5 to 1.8 times faster convolutions of batches under glibc. Other allocators ignore it.
+# Keeps freed memory with the process during a run, instead of handing each large array back to the system and fetching
+# it again, zeroed page by page: occlusion of 64^3 voxels took 12 s instead of 33 under glibc. The worker gives memory
+# back after each run. Other allocators ignore these names.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 28),
 }  # fmt: skip

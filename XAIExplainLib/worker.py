@@ -124,6 +124,8 @@ class Worker:
             self._jobs.pop(job.number, None)
             self.send({"id": job.number, **answer})
             self._idle.set()
+            if self._waiting.empty():
+                give_memory_back()
         return 0
 
     def send(self, message: dict[str, Any]) -> None:
@@ -237,6 +239,16 @@ def memory_advice() -> XAIError:
         "Give a lower memory budget, choose a smaller volume or a coarser method (a larger stride, fewer samples), "
         "run it on the CPU if it ran on a graphics card, or close other programs.",
     )
+
+
+def give_memory_back() -> None:
+    """Return what a run has freed to the system; `client.ALLOCATOR` keeps it with the process until then."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # not every Linux has glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int | None:
