@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -306,7 +307,7 @@ class Model:
         if isinstance(name, str) and name in names:
             return names.index(name)
         try:
-            index = int(name)
+            index = int(name) if isinstance(name, str) else operator.index(name)
         except (TypeError, ValueError):
             index = -1
         if index >= 0 and (not names or index < len(names)):
@@ -345,17 +346,22 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """The model as JSON-ready values."""
-        steps = self.preprocessing
-        written = steps.to_json() if isinstance(steps, Preprocessing) else str(getattr(steps, "text", steps))
         return {
             **self.information, "name": self.name, "task": self.task, "classes": list(self.class_names),
             "groups": {key: list(members) for key, members in self.groups.items()}, "channels": self.channels,
             "spatial_dims": self.spatial_dims, "kind": self.kind, "source": self.source,
-            "preprocessing": written,
+            "preprocessing": self._written(),
             "fingerprint": self.fingerprint,
         }  # fmt: skip
 
     # -- identity ----------------------------------------------------------------------------------------------------
+
+    def _written(self) -> Any:
+        """The preprocessing as JSON-ready values: steps, a text, or the name of a function."""
+        steps = self.preprocessing
+        if isinstance(steps, Preprocessing):
+            return steps.to_json()
+        return str(getattr(steps, "text", "") or getattr(steps, "__qualname__", type(steps).__qualname__))
 
     def _state(self) -> list[torch.Tensor]:
         if not isinstance(self.network, torch.nn.Module):
@@ -369,9 +375,7 @@ class Model:
         Computed once: set `_fingerprint` to "" after changing weights.
         """
         if not self._fingerprint:
-            steps = self.preprocessing
-            written = steps.to_json() if isinstance(steps, Preprocessing) else getattr(steps, "text", steps)
-            settings = (written, self.spatial_dims, self.slice_axis, self.slice_index, self.output)
+            settings = (self._written(), self.spatial_dims, self.slice_axis, self.slice_index, self.output)
             self._fingerprint = fingerprint(self.network, str(settings))
         return self._fingerprint
 
