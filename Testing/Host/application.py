@@ -1,5 +1,6 @@
 """`Host`: one little Slicer in this process, driven by tests or shown as a window."""
 
+import atexit
 import os
 import sys
 import tempfile
@@ -12,9 +13,9 @@ from . import dialogs, pythonqt, slicershim
 class Host:
     """The application.
 
-    Once a process:
+    Once a process, since Qt has one application:
 
-        host = Host(size=(1500, 950), home=tmp_path)      # later: Host.instance()
+        host = Host(size=(1500, 950), home=tmp_path)      # later: Host.instance(); in fixtures: Host.fresh()
         widget = host.loadModule("XAIExplain/XAIExplain.py")   # the ScriptedLoadableModuleWidget after setup(), enter()
         host.click(widget.ui.applyButton)
         host.wait(lambda: widget.ui.resultTable.rowCount, timeout=30, message="no result")
@@ -30,6 +31,17 @@ class Host:
     @classmethod
     def instance(cls):
         """The host of this process, or None."""
+        return Host._instance
+
+    @classmethod
+    def fresh(cls, size=(1500, 950), home=None):
+        """The host as just started: a new one, or this process's with its module, scene, settings and answers put away.
+
+        `home` counts for the first only.
+        """
+        if Host._instance is None:
+            return cls(size, home)
+        Host._instance._putAway(size)
         return Host._instance
 
     def __init__(self, size=(1500, 950), home=None, interactive=False):
@@ -50,6 +62,8 @@ class Host:
         self.errors, self._widget, self._module = [], None, None
         self._catchErrors()
         self._buildWindow(size)
+        # Without it the interpreter frees Qt and VTK in an order that they do not survive.
+        atexit.register(self.quit)
 
     # What was asked, and how it is answered
 
@@ -74,6 +88,7 @@ class Host:
     def loadModule(self, path):
         """Run a scripted module's file, show its panel, return its widget class's object."""
         from .modules import qSlicerScriptedLoadableModule
+        self._unloadModule()
         self._module = qSlicerScriptedLoadableModule(os.fspath(path))
         self.app.moduleManager().add(self._module)
         self.window.moduleSelector().add(self._module)
@@ -97,7 +112,7 @@ class Host:
             return
         if current is not None and hasattr(current, "exit"):
             current.exit()
-        self.window.modulePanel().show_(module)
+        self.window.modulePanel().showModule(module)
         self._widget = widget
         if hasattr(widget, "enter"):
             widget.enter()
@@ -236,10 +251,8 @@ class Host:
         """What Slicer does at its end: `cleanup()` of the module, an empty scene, views and window gone."""
         if Host._instance is not self:
             return
-        if self._widget is not None and hasattr(self._widget, "exit"):
-            self._widget.exit()
         self.app.aboutToQuit.emit()
-        self.app.moduleManager().unloadModules()
+        self._unloadModule()
         self.processEvents()
         for view in self.app.layoutManager().views().values():
             view.finalize()
@@ -247,9 +260,34 @@ class Host:
         self.window.close()
         self.processEvents()
         sys.excepthook = sys.__excepthook__
+        atexit.unregister(self.quit)
         Host._instance = None
 
     # Construction
+
+    def _unloadModule(self):
+        if self._module is None:
+            return
+        if self._widget is not None and hasattr(self._widget, "exit"):
+            self._widget.exit()
+        self.window.modulePanel().clear()
+        self.app.moduleManager().remove(self._module.name)
+        self.window.moduleSelector().remove(self._module.name)
+        self._widget = self._module = None
+
+    def _putAway(self, size):
+        import slicer
+        from PySide6 import QtCore
+        self._unloadModule()
+        self.closeScene()
+        self.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        QtCore.QSettings().clear()
+        self.dialogs.clear()
+        self.answers.__init__()
+        self.errors.clear()
+        self.testing = True
+        self.window.resize(*size)
+        self.processEvents()
 
     def _useOwnSettings(self):
         from PySide6 import QtCore

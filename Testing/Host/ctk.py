@@ -53,14 +53,12 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         if collapsed == d.collapsed:
             return
         d.collapsed = collapsed
-        d.busy = True
         for child in self._panels():
             if collapsed:
-                d.wanted[child.objectName or id(child)] = _isWanted(child)
-                child.hide()
-            elif d.wanted.get(child.objectName or id(child), True):
+                d.wanted[_key(child)] = _isWanted(child)
+                self._hide(child)
+            elif d.wanted.get(_key(child), True):
                 child.show()
-        d.busy = False
         self._updateMargins()
         self.setMaximumHeight(self._headerHeight() + d.height if collapsed else _NO_LIMIT)
         self.updateGeometry()
@@ -107,23 +105,27 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def childEvent(self, event):
         # At ChildAdded the child is not yet what it will be.
-        if event.type() == QtCore.QEvent.ChildPolished and isinstance(event.child(), QtWidgets.QWidget):
-            event.child().installEventFilter(self)
-            if self._d.collapsed and not event.child().isWindow():
-                self._d.wanted.setdefault(event.child().objectName or id(event.child()), _isWanted(event.child()))
-                event.child().hide()
+        child = event.child() if event.type() == QtCore.QEvent.ChildPolished else None
+        if isinstance(child, QtWidgets.QWidget) and not child.isWindow():
+            child.installEventFilter(self)
+            if self._d.collapsed:
+                self._d.wanted.setdefault(_key(child), _isWanted(child))
+                self._hide(child)
         super().childEvent(event)
 
     def eventFilter(self, child, event):
         # What code shows while the section is closed appears when it is opened, not before.
-        d = self._d
-        if event.type() in (QtCore.QEvent.ShowToParent, QtCore.QEvent.HideToParent) and not d.busy and d.collapsed:
+        shown = event.type() == QtCore.QEvent.ShowToParent
+        if (shown or event.type() == QtCore.QEvent.HideToParent) and self._d.collapsed and not self._d.busy:
             if child.parent() is self:
-                d.wanted[child.objectName or id(child)] = event.type() == QtCore.QEvent.ShowToParent
-                d.busy = True
-                child.hide()
-                d.busy = False
+                self._d.wanted[_key(child)] = shown
+                self._hide(child)
         return False
+
+    def _hide(self, child):
+        self._d.busy = True
+        child.hide()
+        self._d.busy = False
 
     def sizeHint(self):
         hint = super().sizeHint()
@@ -176,6 +178,10 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
             self.click()
         else:
             super().keyPressEvent(event)
+
+
+def _key(child):
+    return child.objectName or id(child)
 
 
 def _isWanted(child):

@@ -46,6 +46,14 @@ class ControllerBar(QtWidgets.QWidget):
         return self._maximize
 
 
+class ThreeDController(ControllerBar):
+    """qMRMLThreeDViewControllerWidget, as far as it is seen."""
+
+    def __init__(self, label, parent=None):
+        super().__init__("#c3c6e8", label, parent)
+        self._row.addStretch(1)
+
+
 class SliceController(ControllerBar):
     """qMRMLSliceControllerWidget, as far as it is seen: the offset slider with "S: 12.5mm"."""
 
@@ -56,10 +64,16 @@ class SliceController(ControllerBar):
         self._slider.objectName = "SliceOffsetSlider"
         self._slider.setSuffix("mm")
         self._slider.setDecimals(3)
-        self._slider.spinBox().setStyleSheet(
-            "QDoubleSpinBox { color: black; background: transparent; border: none; }")
-        self._slider.spinBox().setButtonSymbols(QtWidgets.QAbstractSpinBox.NoButtons)
-        self._slider.spinBox().setMinimumWidth(self.fontMetrics().horizontalAdvance("S: -000.000mm") + 8)
+        # By palette: with a style sheet the text has no room in so low a box.
+        box, palette = self._slider.spinBox(), QtGui.QPalette(self.palette)
+        for group in (QtGui.QPalette.Active, QtGui.QPalette.Inactive, QtGui.QPalette.Disabled):
+            palette.setColor(group, QtGui.QPalette.Text, QtGui.QColor("black"))
+            palette.setColor(group, QtGui.QPalette.Base, QtGui.QColor(0, 0, 0, 0))
+        box.setPalette(palette)
+        box.setFrame(False)
+        box.setButtonSymbols(QtWidgets.QAbstractSpinBox.NoButtons)
+        box.setAlignment(QtCore.Qt.AlignRight)
+        box.setMinimumWidth(self.fontMetrics().horizontalAdvance("S: -000.000mm") + 12)
         self._row.addWidget(self._slider, 1)
         self._slider.valueChanged.connect(self._moved)
         for thing in (logic, logic.GetSliceNode()):
@@ -84,7 +98,7 @@ class SliceController(ControllerBar):
             self._slider.setSingleStep(max(resolution.get(), 1e-3))
         column = [node.GetSliceToRAS().GetElement(i, 2) for i in range(3)]
         axis = max(range(3), key=lambda i: abs(column[i]))
-        self._slider.setPrefix(("R", "A", "S")[axis] + ": ")
+        self._slider.setPrefix(("RAS" if column[axis] > 0 else "LPI")[axis] + ": ")
         self._slider.setValue(self._logic.GetSliceOffset())
         self._label.setText(node.GetLayoutLabel())
         self._busy = False
@@ -162,8 +176,7 @@ class ThreeDWidget(_ViewWidget):
 
     def __init__(self, factory, logic, parent=None):
         self._logic = logic
-        super().__init__(ControllerBar("#c3c6e8", logic.GetViewNode().GetLayoutLabel() or "1"),
-                         ThreeDView(factory, logic), parent)
+        super().__init__(ThreeDController(logic.GetViewNode().GetLayoutLabel() or "1"), ThreeDView(factory, logic), parent)
 
     def threeDView(self):
         return self._view
@@ -325,6 +338,7 @@ class LayoutManager(QtCore.QObject):
             if old is not None:
                 old.deleteLater()
         column.addWidget(self._build(ElementTree.fromstring(re.sub(r"^<\?xml[^>]*>", "", text))))
+        column.activate()
         self._maximized = None
         self.layoutChanged.emit(node.GetViewArrangement())
 
@@ -342,7 +356,8 @@ class LayoutManager(QtCore.QObject):
         if kind == "grid":
             return self._buildGrid(element)
         box = QtWidgets.QSplitter(QtCore.Qt.Vertical if kind == "vertical" else QtCore.Qt.Horizontal)
-        box.setHandleWidth(3)
+        box.setHandleWidth(2)
+        box.setStyleSheet("QSplitter::handle { background: #202020; }")
         box.setChildrenCollapsible(False)
         for child in items:
             box.addWidget(self._build(child))

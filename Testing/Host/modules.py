@@ -156,9 +156,13 @@ class ModuleManager(QtCore.QObject):
     def isLoaded(self, name):
         return name in self._modules
 
-    def unloadModules(self):
-        for name in list(self._modules):
-            self.moduleAboutToBeUnloaded.emit(name)
+    def remove(self, name):
+        self.moduleAboutToBeUnloaded.emit(name)
+        module = self._modules.pop(name)
+        for attribute in (name.lower(), name + "Widget"):
+            vars(slicer.modules).pop(attribute, None)
+        if module._widget is not None:
+            module._widget.deleteLater()
 
 
 class Modules:

@@ -7,6 +7,7 @@ import pathlib
 import slicer
 import vtk
 from PySide6 import QtWidgets
+from shiboken6 import Shiboken
 
 from . import ctk, qmrml
 from .parameters import (Default, FloatRange, ParameterInfo, dataType, describe, findFirstAnnotation, getNodeTypes,
@@ -321,7 +322,11 @@ class _Wrapper:
             return
         self._updating = True
         try:
-            for connectors, _ in list(self._guis.values()):
+            for tag, (connectors, _) in list(self._guis.items()):
+                if not all(Shiboken.isValid(c.widget()) for c in connectors.values()):
+                    # The panel is gone; whoever made it has not said disconnectGui.
+                    self.RemoveObserver(self._guis.pop(tag)[1])
+                    continue
                 for name, connector in connectors.items():
                     connector.write(self.getValue(name))
         finally:

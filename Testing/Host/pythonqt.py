@@ -68,7 +68,10 @@ def _converted(name, typeName, value):
         return int(value) if isinstance(value, float) or hasattr(value, "__index__") else value
     if typeName == "double" and hasattr(value, "__float__"):
         return float(value)
-    if typeName == "QString" and isinstance(value, (int, float)):
+    if typeName == "QString" and not isinstance(value, str):
+        # PythonQt shows str(value), and so "None" for None.
+        if not isinstance(value, (int, float)):
+            raise AttributeError(f"Property '{name}' of type 'QString' does not accept {value!r}")
         return str(value)
     if typeName == "QStringList" and isinstance(value, tuple):
         return list(value)
@@ -95,6 +98,13 @@ def _setterFor(cls, name):
     return setter or {"pos": getattr(cls, "move", None), "size": getattr(cls, "resize", None)}.get(name)
 
 
+def _bindable(method):
+    """Static accessors (those of QApplication) take no instance."""
+    if type(method).__name__ == "builtin_function_or_method":
+        return lambda instance, *values: method(*values)
+    return method
+
+
 def _patchProperties(cls):
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
@@ -109,8 +119,8 @@ def _patchProperties(cls):
             native = getattr(cls, name)
         if isinstance(native, QtCore.Signal):
             continue
-        getter = getattr(cls, "is" + name[0].upper() + name[1:], None) or native
-        setter = _setterFor(cls, name) if prop.isWritable() else None
+        getter = _bindable(getattr(cls, "is" + name[0].upper() + name[1:], None) or native)
+        setter = _bindable(_setterFor(cls, name)) if prop.isWritable() else None
         setattr(cls, name, PropertyAttribute(name, prop.typeName(), prop.isWritable(), native, getter, setter))
 
 
@@ -133,7 +143,7 @@ def _setAttribute(self, name, value):
             raise AttributeError(f"Property '{name}' is read-only in {cls.__name__} object")
         typeName = _substituteProperties.get(found, "")
         value = _converted(name, typeName, value)
-        if typeName == "QString" and not isinstance(value, str) or typeName == "double" and not isinstance(value, float):
+        if typeName == "double" and not isinstance(value, float):
             raise AttributeError(f"Property '{name}' of type '{typeName}' does not accept {value!r}")
         found.fset(self, value)
     elif not _isSubstitute(cls) or name in _OWN_NAMES or isinstance(value, QtCore.SignalInstance):

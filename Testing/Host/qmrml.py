@@ -19,6 +19,15 @@ def _field(name):
     return lambda self: getattr(self._d, name), lambda self, value: self._setField(name, value)
 
 
+def _detach(d):
+    """Stop observing the scene and its nodes."""
+    for tag in d.tags:
+        d.scene.RemoveObserver(tag)
+    for node, tag in d.nodeTags.items():
+        node.RemoveObserver(tag)
+    d.tags, d.nodeTags, d.nodes = [], {}, []
+
+
 class qMRMLWidget(QtWidgets.QWidget):
     """A widget that knows the scene and tells its children."""
 
@@ -82,6 +91,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Fixed)
         self._d.combo.currentIndexChanged.connect(self._indexChanged)
         self._d.combo.activated.connect(self._activated)
+        self.destroyed.connect(lambda *_, d=self._d: _detach(d))
         self.setEnabled(False)
 
     # Configuration
@@ -118,8 +128,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         d = self._d
         if scene is d.scene:
             return
-        for tag in d.tags:
-            d.scene.RemoveObserver(tag)
+        if d.scene is not None:
+            for tag in d.tags:
+                d.scene.RemoveObserver(tag)
         d.tags, d.scene = [], scene
         self.setEnabled(scene is not None)
         if scene is not None:

@@ -5,6 +5,8 @@ import os
 import slicer
 import vtk
 
+from .subjecthierarchy import SubjectHierarchyPlugins
+
 SLICE_MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager", "vtkMRMLModelSliceDisplayableManager",
     "vtkMRMLCrosshairDisplayableManager", "vtkMRMLOrientationMarkerDisplayableManager",
@@ -73,6 +75,7 @@ class Scene:
         self._addSingletons()
         self.applicationLogic = self._makeApplicationLogic()
         self._addLogics()
+        self._plugins = SubjectHierarchyPlugins(self.mrml)
         self._registerDisplayableManagers()
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.mrml, True)
 

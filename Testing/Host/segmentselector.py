@@ -33,6 +33,7 @@ class qMRMLSegmentSelectorWidget(QtWidgets.QWidget):
         nodes.currentNodeChanged.connect(self._nodeChanged)
         segments.currentIndexChanged.connect(self._segmentChanged)
         segments.setDefaultText("Select a segment")
+        self.destroyed.connect(lambda *_, d=self._d: d.node is not None and d.node.RemoveObserver(d.tag))
 
     def mrmlScene(self):
         return self._d.nodes.mrmlScene()

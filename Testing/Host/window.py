@@ -26,6 +26,9 @@ class ModuleSelector(QtWidgets.QWidget):
         if self._combo.findData(module.name) < 0:
             self._combo.addItem(module.icon, module.title or module.name, module.name)
 
+    def remove(self, name):
+        self._combo.removeItem(self._combo.findData(name))
+
     def selectModule(self, name):
         if slicer.app.moduleManager().module(name) is None:
             raise RuntimeError(f"There is no module {name}")
@@ -73,12 +76,16 @@ class ModulePanel(QtWidgets.QWidget):
     def scrollArea(self):
         return self._area
 
-    def show_(self, module):
-        """Show a module's widget and help."""
-        widget = module.widgetRepresentation()
+    def clear(self):
         old = self._area.takeWidget()
         if old is not None:
             old.setParent(None)
+        self._help.hide()
+
+    def showModule(self, module):
+        """Show a module's widget and help."""
+        widget = module.widgetRepresentation()
+        self.clear()
         self._area.setWidget(widget)
         widget.show()
         texts = [getattr(module, name, "") for name in ("helpText", "acknowledgementText")]
