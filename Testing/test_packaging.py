@@ -79,9 +79,7 @@ def test_models_and_cases_are_packaged_beside_the_library() -> None:
     assert 'DESTINATION "${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/Resources"' in text
 
 
-@pytest.mark.parametrize(
-    "name", ["HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"]
-)
+@pytest.mark.parametrize("name", ["HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"])
 def test_extension_metadata_is_complete(name: str) -> None:
     value = metadata().get(f"EXTENSION_{name}", "")
     assert value

@@ -3,9 +3,11 @@
 import qt
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.figures import figure, percent
 from XAIExplainPanels.panel import clearLayout
 
 MOST = 6
+SPACING = 2
 
 
 class AnswerBars:
@@ -20,7 +22,7 @@ class AnswerBars:
         self.layout = qt.QGridLayout(widget)
         self.layout.setContentsMargins(0, 0, 0, 0)
         self.layout.setHorizontalSpacing(8)
-        self.layout.setVerticalSpacing(2)
+        self.layout.setVerticalSpacing(SPACING)
         self.layout.setColumnStretch(1, 1)
         self._shown = None
 
@@ -30,8 +32,12 @@ class AnswerBars:
         if rows == self._shown:
             return
         self._shown = rows
+        height = self.widget.fontMetrics().height() + 2
+        for index in range(MOST):
+            self.layout.setRowMinimumHeight(index, 0)
         clearLayout(self.layout)
         for index, (name, share, text, predicted) in enumerate(rows):
+            self.layout.setRowMinimumHeight(index, height)
             label = qt.QLabel("<b>{}</b>".format(name) if predicted else name)
             label.objectName = "answerName%d" % index
             number = qt.QLabel("<b>{}</b>".format(text) if predicted else text)
@@ -51,6 +57,7 @@ class AnswerBars:
                 bar.setFixedHeight(10)
                 bar.toolTip = tip
                 self.layout.addWidget(bar, index, 1)
+        self.widget.setMinimumHeight(len(rows) * (height + SPACING))
         self.widget.visible = bool(rows)
 
 
@@ -66,18 +73,9 @@ def answerRows(prediction):
         rows.sort(key=lambda row: -row[1])
     elif prediction.get("millilitres"):
         sizes = [float(size) for size in prediction["millilitres"]]
-        rows = [(names[index], None, _("{size:.3g} ml").format(size=size), index == predicted)
+        rows = [(names[index], None, _("{size} ml").format(size=figure(size)), index == predicted)
                 for index, size in enumerate(sizes)]
     else:
         numbers = prediction.get("logits") or []
-        rows = [(names[index], None, "{:.4g}".format(float(number)), False) for index, number in enumerate(numbers)]
+        rows = [(names[index], None, figure(number), False) for index, number in enumerate(numbers)]
     return rows[:MOST]
-
-
-def percent(share):
-    """A probability as a reader wants it: no false 100 %."""
-    if share > 0.995:
-        return _("> 99 %")
-    if share < 0.005:
-        return _("< 1 %")
-    return _("{share:.0f} %").format(share=100 * share)

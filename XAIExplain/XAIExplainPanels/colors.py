@@ -5,6 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 ENTRIES = 256
+FAINTEST = 0.2
 
 # Red, green and blue from 0 to 255 at equal steps. The diverging ones are blue-red and purple-green, which the common
 # color blindnesses tell apart; the sequential ones grow steadily brighter, so that they survive gray printing.
@@ -42,20 +43,33 @@ def scale(name, signed):
     return np.stack([np.interp(at, np.linspace(0, 1, len(points)), points[:, c]) for c in range(3)], axis=1)
 
 
-def values(full, signed):
+def values(low, full, signed):
     """The map value at each of the 256 entries."""
-    return np.linspace(-full if signed else 0.0, full, ENTRIES)
+    return np.linspace(-full if signed else low, full, ENTRIES)
 
 
-def updateColorNode(colorNode, name, signed, threshold, full):
-    """Give the node the scale, with nothing where the map is weaker than `threshold`, or zero."""
-    colors, at = scale(name, signed), values(full, signed)
-    half = 0.5 * (at[1] - at[0])
-    hidden = np.abs(at) < max(threshold, half)
+def entries(name, signed, low, full):
+    """
+    Value, color and visibility of each entry. The colors are spread over what is drawn: from `low` to `full`, and in a
+    signed map over both sides, with nothing between.
+    """
+    at = values(low, full, signed)
+    if not signed:
+        return at, scale(name, signed), np.ones(ENTRIES, dtype=bool)
+    strength = np.clip((np.abs(at) - low) / (full - low), 0, 1)
+    # Even the weakest that is drawn is off the neutral middle, so that its sign can be seen.
+    position = 0.5 + 0.5 * np.sign(at) * (FAINTEST + (1 - FAINTEST) * strength)
+    at01 = np.linspace(0, 1, ENTRIES)
+    colors = np.stack([np.interp(position, at01, channel) for channel in scale(name, signed).T], axis=1)
+    return at, colors, np.abs(at) >= max(low, 0.51 * (at[1] - at[0]))  # zero falls on the two in the middle
+
+
+def updateColorNode(colorNode, name, signed, low, full):
+    """Give the node the scale, with nothing where a signed map is weaker than `low`."""
+    at, colors, shown = entries(name, signed, low, full)
     with slicer.util.NodeModify(colorNode):
         colorNode.SetTypeToUser()
         colorNode.SetNumberOfColors(ENTRIES)
         for index, (red, green, blue) in enumerate(colors):
             label = "{value:.3g}".format(value=at[index])
-            colorNode.SetColor(index, label, red, green, blue, 0.0 if hidden[index] else 1.0)
-        colorNode.NamesInitialisedOn()
+            colorNode.SetColor(index, label, red, green, blue, 1.0 if shown[index] else 0.0)

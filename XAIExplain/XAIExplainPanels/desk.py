@@ -9,11 +9,12 @@ from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainPanels import record
 from XAIExplainPanels.casePanel import CasePanel
 from XAIExplainPanels.displayPanel import DisplayPanel
+from XAIExplainPanels.figures import duration
 from XAIExplainPanels.methodPanel import MethodPanel
 from XAIExplainPanels.modelPanel import ModelPanel
 from XAIExplainPanels.modelState import ModelState
 from XAIExplainPanels.resultPanel import ResultPanel
-from XAIExplainPanels.runPanel import RunPanel, duration
+from XAIExplainPanels.runPanel import RunPanel
 from XAIExplainPanels.setupPanel import SetupPanel
 
 
@@ -34,6 +35,7 @@ class Desk:
         self._refreshing = False
         self._predictNext = False
         self._closed = False
+        self._arrived = None  # ID of a map that came while another module was open
         self.case = CasePanel(self)
         self.modelPanel = ModelPanel(self)
         self.method = MethodPanel(self)
@@ -50,6 +52,11 @@ class Desk:
         self.parameterNode = node
         for panel in self.panels:
             panel.setParameterNode(node)
+        arrived = slicer.mrmlScene.GetNodeByID(self._arrived) if self._arrived else None
+        if node is not None and arrived is not None:
+            self._show(arrived)
+        if node is not None:
+            self._arrived = None
         self.refresh()
 
     def refresh(self):
@@ -192,11 +199,16 @@ class Desk:
         if answer.get("prediction"):
             self.model.setPrediction(answer["prediction"], volumeIDs)
         if self.parameterNode is not None:
-            self.parameterNode.mapVolume = mapNode
-            self.displayPanel.showNow()
+            self._show(mapNode)
+        else:
+            self._arrived = mapNode.GetID()
         message = " ".join([_("Done in {time}.").format(time=duration(time.time() - started)), *self._running.notes])
         self.log(_("{name}: {message}").format(name=mapNode.GetName(), message=message))
         self.run.end(message)
+
+    def _show(self, mapNode):
+        self.parameterNode.mapVolume = mapNode
+        self.displayPanel.showNow()
 
     def _onFailed(self, error):
         if self._closed:

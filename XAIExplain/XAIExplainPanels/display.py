@@ -49,12 +49,12 @@ class MapDisplay:
         with slicer.util.NodeModify(displayNode):
             displayNode.SetAndObserveColorNodeID(colorNode.GetID())
             displayNode.AutoWindowLevelOff()
-            displayNode.SetWindowLevelMinMax(-full if signed else 0.0, full)
+            displayNode.SetWindowLevelMinMax(-full if signed else threshold, full)
             displayNode.SetInterpolate(1 if settings.interpolate else 0)
             # The colors hide what is weak to the width of one color; for one sign the threshold does it exactly.
             displayNode.AutoThresholdOff()
             displayNode.SetThreshold(threshold, max(strength.maximum, full))
-            displayNode.SetApplyThreshold(0 if signed or threshold <= 0 else 1)
+            displayNode.SetApplyThreshold(0 if signed else 1)
         self._updateLegend(mapNode, settings)
         self._updateRendering(mapNode, settings, threshold, full, signed)
 
@@ -77,7 +77,7 @@ class MapDisplay:
             if not settings.legendVisible:
                 return
             legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
-            legend.SetLabelFormat("%.2g")
+            legend.SetLabelFormat("%.3g")
             legend.SetNumberOfLabels(5)
             legend.SetSize(0.14, 0.5)
             legend.SetPosition(0.98, 0.5)
@@ -93,9 +93,11 @@ class MapDisplay:
                 return
             rendering = logic.CreateDefaultVolumeRenderingNodes(mapNode)
             rendering.SetFollowVolumeDisplayNode(0)
+            if slicer.app.layoutManager() is not None:
+                slicer.util.resetThreeDViews()
         volumeProperty = rendering.GetVolumePropertyNode()
         color, opacity = vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
-        at, scale = colors.values(full, signed), colors.scale(settings.colorMap, signed)
+        at, scale, _shown = colors.entries(settings.colorMap, signed, threshold, full)
         for index in range(0, colors.ENTRIES, 5):
             color.AddRGBPoint(at[index], *scale[index])
         for value, amount in opacityRamp(threshold, full, signed):
@@ -104,16 +106,15 @@ class MapDisplay:
         volumeProperty.SetScalarOpacity(opacity)
         rendering.SetVisibility(bool(settings.renderedIn3D and settings.viewMode != "volume"))
 
-    def removeCompanions(self, mapNode):
-        """Remove the nodes that only serve this map; called when the map itself was removed."""
-        companions = [mapNode.GetNodeReference(COLOR_REFERENCE)]
+    def companions(self, mapNode):
+        """The nodes that only serve this map: its display nodes, its colors, and what its rendering needs."""
+        nodes = [mapNode.GetNodeReference(COLOR_REFERENCE)]
         for index in range(mapNode.GetNumberOfDisplayNodes()):
             displayNode = mapNode.GetNthDisplayNode(index)
             if displayNode is not None and displayNode.IsA("vtkMRMLVolumeRenderingDisplayNode"):
-                companions += [displayNode.GetVolumePropertyNode(), displayNode.GetROINode()]
-        for node in companions:
-            if node is not None and slicer.mrmlScene.IsNodePresent(node):
-                slicer.mrmlScene.RemoveNode(node)
+                nodes += [displayNode.GetVolumePropertyNode(), displayNode.GetROINode()]
+            nodes.append(displayNode)
+        return [node for node in nodes if node is not None]
 
 
 def isSigned(mapNode):

@@ -5,6 +5,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainPanels import record
 from XAIExplainPanels.colors import colorMapTitles
+from XAIExplainPanels.figures import figure
 from XAIExplainPanels.layers import jumpTo
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
 from XAIExplainPanels.strength import peakPosition, stateOf
@@ -85,7 +86,8 @@ class DisplayPanel(Panel):
         threshold = strength.threshold(self.node.hiddenPercent)
         full = strength.full(self.node.fullColorPercent, threshold)
         units = mapNode.GetAttribute("XAIExplain.Units") or ""
-        text = _("Drawn from {low:.2g} to {high:.2g} {units}").format(low=threshold, high=full, units=units).strip()
+        text = _("Drawn from {low} to {high} {units}").format(
+            low=figure(threshold), high=figure(full), units=units).strip()
         if mapNode.GetAttribute("XAIExplain.Signed") == "true":
             text += _(", for and against the answer")
         return text + "."
@@ -107,8 +109,8 @@ class DisplayPanel(Panel):
             self.desk.say(_("The map is zero everywhere, so it has no peak."))
             return
         jumpTo(position)
-        self.desk.say(_("Peak of {value:.3g} {units} at R {r:.1f}, A {a:.1f}, S {s:.1f} mm.").format(
-            value=value, units=mapNode.GetAttribute("XAIExplain.Units") or "",
+        self.desk.say(_("Peak of {value} {units} at R {r:.1f}, A {a:.1f}, S {s:.1f} mm.").format(
+            value=figure(value), units=mapNode.GetAttribute("XAIExplain.Units") or "",
             r=position[0], a=position[1], s=position[2]))
 
     def onRestore(self, checked=False):

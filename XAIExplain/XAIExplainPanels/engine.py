@@ -76,6 +76,8 @@ class Engine:
             return
         before = (self.alive, self.ready is not None)
         self._client.poll()
+        if not self._client.busy:
+            self._timer.stop()
         if self.onStateChanged and before != (self.alive, self.ready is not None):
             self.onStateChanged()
 

@@ -27,6 +27,7 @@ class ExplainLogic:
         self.catalog = Catalog(self.engine)
         self.explainer = Explainer(self.engine, self.folder)
         self.display = MapDisplay()
+        self._companions = {}
 
     @property
     def busy(self):
@@ -80,11 +81,17 @@ class ExplainLogic:
             node.SetAttribute("XAIExplain.Case", case["name"])
         return node
 
+    def onNodeAboutToBeRemoved(self, node):
+        """A node is leaving the scene, and still knows its own."""
+        if record.isMap(node) and not slicer.mrmlScene.IsClosing():
+            self._companions[node.GetID()] = self.display.companions(node)
+
     def onNodeRemoved(self, node):
         """A node has left the scene: end what was about it."""
         self.explainer.onNodeRemoved(node)
-        if record.isMap(node) and not slicer.mrmlScene.IsClosing():
-            self.display.removeCompanions(node)
+        for companion in self._companions.pop(node.GetID(), []):
+            if slicer.mrmlScene.IsNodePresent(companion):
+                slicer.mrmlScene.RemoveNode(companion)
 
     def onSceneClosed(self):
         """Nothing of the old scene is left."""

@@ -3,6 +3,7 @@
 from slicer.i18n import tr as _
 
 from XAIExplainPanels.answerBars import AnswerBars
+from XAIExplainPanels.figures import figure, percent
 from XAIExplainPanels.modelState import isFile
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
 
@@ -60,9 +61,9 @@ class ModelPanel(Panel):
         lines = []
         if current:
             predicted = (current.get("predicted") or {}).get("name", "")
-            unit = _(" ml") if current.get("task") == "segmentation" else ""
+            isSize = current.get("task") == "segmentation"
             together = [_("{group} together {value}").format(
-                group=name, value="{:.3g}{}".format(value, unit) if unit else "{:.0f} %".format(100 * value))
+                group=name, value=_("{size} ml").format(size=figure(value)) if isSize else percent(value))
                 for name, value in groups.items()]
             if predicted and current.get("task") != "regression":
                 lines.append(_("The network answers <b>{name}</b>").format(name=predicted)

@@ -75,7 +75,11 @@ def placeUnder(mapNode, volumeNode):
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     if hierarchy is None:
         return
-    parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode))
-    item = hierarchy.GetItemByDataNode(mapNode)
-    if item and parent:
+    volumeItem, item = hierarchy.GetItemByDataNode(volumeNode), hierarchy.GetItemByDataNode(mapNode)
+    if not volumeItem:
+        return
+    parent = hierarchy.GetItemParent(volumeItem)
+    if item:
         hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, mapNode)

@@ -5,8 +5,8 @@ from html import escape
 from slicer.i18n import tr as _
 
 from XAIExplainPanels import record
+from XAIExplainPanels.figures import duration, figure
 from XAIExplainPanels.panel import Panel
-from XAIExplainPanels.runPanel import duration
 
 GOOD_COMPLETENESS = 0.05
 
@@ -40,9 +40,9 @@ def figures(mapNode):
         (_("Method"), methodText(mapNode)),
     ]
     if number(diagnostics.get("score")) is not None:
-        score = _("{score:.3g}").format(score=number(diagnostics["score"]))
+        score = figure(diagnostics["score"])
         if number(diagnostics.get("baseline_score")) is not None:
-            score += _(" (with nothing to see: {baseline:.3g})").format(baseline=number(diagnostics["baseline_score"]))
+            score += _(" (with nothing to see: {baseline})").format(baseline=figure(diagnostics["baseline_score"]))
         rows.append((_("Score of the network"), score))
     error = number(diagnostics.get("completeness_error"))
     if error is not None:

@@ -2,6 +2,7 @@
 
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.figures import duration
 from XAIExplainPanels.panel import Panel
 
 
@@ -26,7 +27,11 @@ class RunPanel(Panel):
         self.ui.applyButton.toolTip = (
             _("Stop the explanation.") if running else reason or _("Explain the answer (Ctrl+Shift+E)."))
         self.ui.progressBar.visible = running
-        self.showText(self._message if running else reason or self._message, self._isError and not reason)
+        message = "<b>{}</b>".format(self._message) if self._isError and self._message else self._message
+        # An error stays to be read, with what is missing now; anything else gives way to what is missing.
+        parts = [message, reason] if self._isError or not reason else [reason]
+        self.ui.messageLabel.text = " ".join(part for part in parts if part)
+        self.ui.messageLabel.visible = bool(self.ui.messageLabel.text)
 
     def onApply(self, checked=False):
         if self.desk.logic.busy:
@@ -65,18 +70,4 @@ class RunPanel(Panel):
     def say(self, message, isError=False):
         """Show a sentence; an empty one clears."""
         self._message, self._isError = message, isError
-        self.showText(message, isError)
-
-    def showText(self, text, isError):
-        self.ui.messageLabel.text = ("<b>" + text + "</b>") if isError and text else text
-        self.ui.messageLabel.visible = bool(text)
-
-
-def duration(seconds):
-    """Seconds as a reader says them."""
-    seconds = float(seconds)
-    if seconds < 10:
-        return _("{seconds:.1f} s").format(seconds=seconds)
-    if seconds < 90:
-        return _("{seconds:.0f} s").format(seconds=seconds)
-    return _("{minutes:.0f} min").format(minutes=seconds / 60)
+        self.refresh()

@@ -17,6 +17,7 @@ class SetupPanel(Panel):
     def __init__(self, desk):
         super().__init__(desk)
         self.ui.installFrame.visible = False
+        self.ui.setupSection.collapsed = True
         self.ui.interpreterEdit.currentPath = interpreter.interpreter()
         self.ui.interpreterEdit.connect("currentPathChanged(QString)", self.onInterpreter)
         self.ui.restartButton.connect("clicked(bool)", lambda checked=False: self.desk.restartEngine())

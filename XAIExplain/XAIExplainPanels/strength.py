@@ -36,8 +36,8 @@ class Strength:
         return float(np.interp(percent, np.linspace(0, 100, 1001), self._percentiles))
 
     def threshold(self, percent):
-        """Nothing is hidden at 0 percent."""
-        return self.at(percent) if percent > 0 else 0.0
+        """The weakest value that is drawn: at 0 percent, all that is not zero."""
+        return self.at(percent)
 
     def full(self, percent, threshold):
         """The value that gets the last color: above the threshold, whatever the map is like."""

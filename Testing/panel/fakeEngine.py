@@ -1,0 +1,151 @@
+"""An engine without a network, for tests of the panel: speaks the protocol, answers at once, and makes a map by a rule.
+
+Started as `fakeEngine.py FOLDER` in the place of the real worker. The file FOLDER/mode says what is to go wrong.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+CARDS = [
+    {"name": "grad_cam", "title": "Grad-CAM", "family": "Backpropagation", "signed": False, "parameters": [
+        {"name": "layer", "kind": "layer", "default": None, "help": "The layer whose map is shown."}]},
+    {"name": "gradient", "title": "Gradient", "family": "Backpropagation", "signed": True, "parameters": []},
+    {"name": "occlusion", "title": "Occlusion", "family": "Perturbation", "signed": True, "parameters": [
+        {"name": "window", "kind": "voxels", "default": 8, "help": "Size of the window.", "unit": "voxel", "minimum": 1},
+        {"name": "fill", "kind": "fill", "default": 0.0, "help": "What replaces the voxels.", "choices": ["mean", "blur"]},
+        {"name": "batch", "kind": "integer", "default": 4, "help": "Windows at once.", "minimum": 1, "maximum": 64,
+         "advanced": True},
+        {"name": "exact", "kind": "boolean", "default": True, "help": "Whether edges count.", "advanced": True},
+        {"name": "scale", "kind": "number", "default": 0.5, "help": "A share.", "minimum": 0.0, "maximum": 1.0,
+         "advanced": True},
+        {"name": "order", "kind": "choice", "default": "raster", "choices": ["raster", "random"], "help": "In what order.",
+         "advanced": True}]},
+]  # fmt: skip
+COMMON = {
+    "chapter": "visual", "taxonomy": {"basis": "post hoc", "scope": "model-agnostic", "reach": "local"}, "needs": "scores",
+    "cost": "2 forward passes", "units": "score", "summary": "Says what it does.", "citation": "Nobody, Journal, 2020",
+    "caution": "It is coarse.",
+}  # fmt: skip
+CLASSES = ["healthy", "enhancing", "dark"]
+MODEL = {"name": "brain-lesion", "title": "Brain lesions", "description": "Healthy, enhancing or dark.",
+         "classes": CLASSES, "groups": {"lesion": [1, 2]}, "task": "classification", "channels": 1}  # fmt: skip
+TWO = {**MODEL, "name": "two-channels", "title": "Two channels", "channels": 2}
+PREDICTION = {"task": "classification", "classes": CLASSES, "logits": [0, 2, 0], "probabilities": [0.1, 0.8, 0.1],
+              "predicted": {"index": 1, "name": "enhancing"}, "groups": {"lesion": 0.9}}  # fmt: skip
+
+
+class FakeEngine:
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.writing = threading.Lock()
+        self.cancelled = set()
+
+    def mode(self):
+        path = self.folder / "mode"
+        return path.read_text().strip() if path.exists() else ""
+
+    def send(self, **message):
+        with self.writing:
+            sys.stdout.write(json.dumps(message) + "\n")
+            sys.stdout.flush()
+
+    def serve(self):
+        if self.mode() == "no torch":
+            self.send(event="fatal", message="The engine's Python cannot load PyTorch.", hint="Install torch.")
+            return 3
+        self.send(event="ready", protocol=1, version="0", python="3.12.10", torch="9.9", device="cpu", pid=os.getpid())
+        for line in sys.stdin:
+            request = json.loads(line)
+            if request["command"] == "cancel":
+                self.cancelled.add(request["job"])
+                self.send(id=request["id"], event="result", result={"cancelled": True})
+            else:
+                threading.Thread(target=self.answer, args=(request,), daemon=True).start()
+        return 0
+
+    def answer(self, request):
+        with (self.folder / "requests").open("a") as file:
+            file.write(json.dumps(request) + "\n")
+        try:
+            result = getattr(self, request["command"])(request)
+        except RuntimeError as error:
+            self.send(id=request["id"], event="error", **error.args[0])
+            return
+        self.send(id=request["id"], event="result", result=result)
+
+    def fail(self, message, hint="", kind="user"):
+        raise RuntimeError({"kind": kind, "message": message, "hint": hint})
+
+    def methods(self, request):
+        return [{**COMMON, **card} for card in CARDS]
+
+    def models(self, request):
+        return [MODEL, TWO]
+
+    def cases(self, request):
+        image = self.folder / "case.nrrd"
+        paths = {"image": str(image)} if image.exists() else {}
+        return [{"name": "ring", "title": "Enhancing ring", "description": "A ring.", "paths": paths}]
+
+    def load_model(self, request):
+        name = request["model"]
+        for model in (MODEL, TWO):
+            if model["name"] == name:
+                return model
+        if not Path(name).exists():
+            self.fail(f"There is no file or folder {name}.", "Check the path.")
+        if not request["consent"]:
+            self.fail(f"{Path(name).name} is TorchScript: loading it can run code.", "Give your consent: consent=True.")
+        return {**MODEL, "name": Path(name).stem}
+
+    def layers(self, request):
+        return [
+            {"name": "conv1", "type": "Conv3d", "shape": [8, 10, 8]},
+            {"name": "conv2", "type": "Conv3d", "shape": [4, 5, 4]},
+        ]
+
+    def predict(self, request):
+        return PREDICTION
+
+    def explain(self, request):
+        import numpy as np
+        import SimpleITK
+
+        mode = self.mode()
+        if mode == "memory":
+            self.fail("Memory ran out during the run.", "Choose a smaller volume.", "memory")
+        if mode == "slow":
+            for step in range(600):
+                if request["id"] in self.cancelled:
+                    self.fail("The explanation was cancelled.", "", "cancelled")
+                self.send(
+                    id=request["id"],
+                    event="progress",
+                    fraction=step / 600,
+                    elapsed=step / 10,
+                    remaining=60 - step / 10,
+                    message="Window",
+                )
+                time.sleep(0.1)
+        image = SimpleITK.ReadImage(request["volumes"][0])
+        values = SimpleITK.GetArrayFromImage(image).astype(np.float32)
+        values = values - values.mean() if request["method"] != "grad_cam" else np.maximum(values - values.mean(), 0)
+        answer = SimpleITK.GetImageFromArray(values)
+        answer.CopyInformation(image)
+        SimpleITK.WriteImage(answer, request["output"])
+        title = next(card["title"] for card in CARDS if card["name"] == request["method"])
+        return {
+            "map": request["output"], "record": request["output"], "prediction": PREDICTION,
+            "diagnostics": {"score": 2.0, "seconds": 0.1, "peak_bytes": 2**30, "completeness_error": 0.01, "warnings": ["It is a test."]},
+            "display": {"minimum": float(values.min()), "maximum": float(values.max()), "p01": 0.0, "p50": 0.0, "p99": 1.0,
+                        "signed": request["method"] != "grad_cam", "units": "score", "title": title},
+            "peak": {"index": [0, 0, 0], "lps": [0, 0, 0], "value": 1.0},
+        }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(FakeEngine(sys.argv[1]).serve())
