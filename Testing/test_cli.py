@@ -127,6 +127,15 @@ def test_a_bug_shows_its_traceback(case, tmp_path):
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
 
 
+def test_memory_that_runs_out_is_advice_and_no_traceback(case, tmp_path, capsys, monkeypatch):
+    def explode(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 TiB")
+
+    monkeypatch.setattr("XAIExplainLib.explaining.explain", explode)
+    assert explain(case, tmp_path / "map.nrrd", "--method", "gradient") == 2
+    assert "Memory ran out" in capsys.readouterr().err
+
+
 def test_words_that_need_no_torch_are_answered_without_it(tmp_path):
     (tmp_path / "torch.py").write_text("raise RuntimeError('torch was loaded')")
     for words, status in ((["--version"], 0), (["--help"], 0), (["explain", "--help"], 0), (["dance"], 2)):

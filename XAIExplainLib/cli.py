@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from XAIExplainLib import __version__
+from XAIExplainLib.allocator import keep_freed_memory
 from XAIExplainLib.console import ProgressLine
 from XAIExplainLib.errors import XAIError
 
@@ -32,16 +33,26 @@ def main(words: Sequence[str] | None = None) -> int:
         arguments = make_parser().parse_args(words)
         return arguments.run(arguments)
     except XAIError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(textwrap.indent(textwrap.fill(error.hint, _width() - 7), " " * 7), file=sys.stderr)
-        return USER_ERROR
+        return _refuse(error)
     except KeyboardInterrupt:
         print("cancelled: nothing was written.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # as `| head` leaves it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         return 0
+    except (MemoryError, RuntimeError) as error:
+        from XAIExplainLib.worker import is_out_of_memory, memory_advice
+
+        if not is_out_of_memory(error):
+            raise
+        return _refuse(memory_advice())
+
+
+def _refuse(error: XAIError) -> int:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(textwrap.indent(textwrap.fill(error.hint, _width() - 7), " " * 7), file=sys.stderr)
+    return USER_ERROR
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -202,6 +213,7 @@ def _parameter(text: str) -> tuple[str, str]:
 
 def _engine() -> Any:
     """Loaded late: ``--help`` and a wrong word must not wait for torch."""
+    keep_freed_memory()
     from XAIExplainLib.engine import LocalEngine
 
     return LocalEngine()

@@ -27,12 +27,6 @@ from XAIExplainLib.errors import CancelledError, XAIError
 
 Callback = Callable[[dict], None]
 
-# Keeps freed memory with the process during a run, instead of handing each large array back to the system and fetching
-# it again, zeroed page by page: occlusion of 64^3 voxels took 12 s instead of 33 under glibc. The worker gives memory
-# back after each run. Other allocators ignore these names.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 28),
-}  # fmt: skip
 _PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
 _LOG_LINES = 500
 _open_clients: weakref.WeakSet[EngineClient] = weakref.WeakSet()
@@ -253,8 +247,6 @@ class EngineClient:
         # A file called torch.py in the folder that the user happens to be in must not be taken for torch.
         environment["PYTHONSAFEPATH"] = "1"
         environment["PYTHONIOENCODING"] = "utf-8"
-        for name, value in ALLOCATOR.items():
-            environment.setdefault(name, value)
         return environment
 
     def _dispatch(self, child: Optional[EngineProcess], event: dict) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
 from XAIExplainLib import protocol
+from XAIExplainLib.allocator import give_memory_back, keep_freed_memory
 from XAIExplainLib.errors import CancelledError, XAIError
 
 NEEDED = ("numpy", "scipy", "SimpleITK", "monai", "psutil")
@@ -241,16 +242,6 @@ def memory_advice() -> XAIError:
     )
 
 
-def give_memory_back() -> None:
-    """Return what a run has freed to the system; `client.ALLOCATOR` keeps it with the process until then."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):  # not every Linux has glibc
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def resident_bytes() -> int | None:
     """Memory that this process holds now; None where psutil is missing."""
     try:
@@ -332,6 +323,7 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(ValueError, OSError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client cancels by a line
     watch_parent()
+    keep_freed_memory()
     import faulthandler
 
     faulthandler.enable()
