@@ -54,19 +54,20 @@ class BundlePreprocessing:
         """
         data = self._start(volume)
         affine = volume.geometry.ras_affine
+        lost = False
         for transform in self.transforms:
-            before = self._image(data)
-            data = self._run(transform, data)
-            after = self._image(data)
-            found = _affine(after)
-            # A tensor without its place is taken to stay where it was, if nothing can have moved it.
-            blind = _moves(transform) and _affine(before) is None
-            if found is None and (blind or after.shape[1:] != before.shape[1:]):
+            shape = self._image(data).shape[1:]
+            was_lost, data = lost, self._run(transform, data)
+            found = _affine(self._image(data))
+            # Once its place is dropped, a tensor is taken to stay where it was, as long as nothing can have moved it.
+            # MONAI would go on with an invented place (the identity), so what it says after that does not count.
+            lost = lost or found is None
+            if lost and (self._image(data).shape[1:] != shape or (was_lost and _moves(transform))):
                 raise XAIError(
                     f"The bundle's transform {type(transform).__name__} loses where the voxels lie.",
                     "Give the bundle's preprocessing as JSON steps instead, by preprocessing=.",
                 )
-            affine = affine if found is None else found
+            affine = affine if lost or found is None else found
         image = self._image(data).detach().cpu().to(torch.float32)
         image = (image.as_tensor() if hasattr(image, "as_tensor") else image).contiguous()
         if image.ndim != 4:
@@ -85,7 +86,12 @@ class BundlePreprocessing:
         affine = torch.from_numpy(volume.geometry.ras_affine)
 
         def image(array: np.ndarray) -> Any:
-            meta = {"original_channel_dim": 0, "filename_or_obj": volume.name, "spatial_shape": array.shape[1:]}
+            meta: dict[str, Any] = {
+                "original_channel_dim": 0,
+                "filename_or_obj": volume.name,
+                "spatial_shape": array.shape[1:],
+            }
+            meta["space"] = "RAS"  # Orientationd reads it
             return MetaTensor(torch.from_numpy(array.copy()), affine=affine.clone(), meta=meta)
 
         if len(self.keys) == len(channels) > 1:  # one file a channel, put together by a later transform

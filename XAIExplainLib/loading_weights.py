@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def read_numbers(path: Path, device: str = "cpu") -> Any:
     if path.stat().st_size == 0:
         raise XAIError(f"The file {path.name} is empty.", "Copy or export it again.")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of the pickle's version is said by its failure
+            return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL\s+([\w.]+)", str(error))
         if named is None:
