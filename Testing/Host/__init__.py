@@ -6,10 +6,12 @@
 import os
 import sys
 
-# Both must be set before PySide6 is imported: enumerations that are integers, as in PythonQt; no need of a screen.
+# Before PySide6 and VTK are imported: enumerations are integers, as in PythonQt; no screen is needed, and VTK
+# does not look for one.
 os.environ["PYSIDE6_OPTION_PYTHON_ENUM"] = "2"
 if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 from .application import Host  # noqa: E402
 from .pythonqt import strayAttributes, suspectIdioms  # noqa: E402

@@ -16,14 +16,15 @@ class Host:
     Once a process, since Qt has one application:
 
         host = Host(size=(1500, 950), home=tmp_path)      # later: Host.instance(); in fixtures: Host.fresh()
-        widget = host.loadModule("XAIExplain/XAIExplain.py")   # the ScriptedLoadableModuleWidget after setup(), enter()
+        widget = host.loadModule("XAIExplain/XAIExplain.py")   # its Widget object, after setup() and enter()
         host.click(widget.ui.applyButton)
         host.wait(lambda: widget.ui.resultTable.rowCount, timeout=30, message="no result")
         host.screenshot("window.png"); host.captureView("Red", "red.png")
 
-    `host.dialogs` is the list of what would have asked or told the user, each {"kind", "text", "title", "details", ...};
-    `host.answers` says what to answer (see `dialogs.Answers`). `host.errors` is the list of exceptions that no one
-    caught: in slots, in observers, in timers. `host.testing` is what `slicer.app.testingEnabled()` tells (True at first).
+    `host.dialogs` is the list of what would have asked or told the user, each {"kind", "text", "title",
+    "details", ...}; `host.answers` says what to answer (see `dialogs.Answers`). `host.errors` is the list of
+    exceptions that no one caught: in slots, in observers, in timers. `host.testing` is what
+    `slicer.app.testingEnabled()` tells (True at first).
     """
 
     _instance = None
@@ -35,9 +36,10 @@ class Host:
 
     @classmethod
     def fresh(cls, size=(1500, 950), home=None):
-        """The host as just started: a new one, or this process's with its module, scene, settings and answers put away.
+        """The host as just started, for fixtures.
 
-        `home` counts for the first only.
+        A new one, or this process's with its module, scene, settings and answers put away; `home` counts for
+        the first only.
         """
         if Host._instance is None:
             return cls(size, home)
@@ -53,6 +55,7 @@ class Host:
         pythonqt.install()
         slicershim.installBefore()
         from .scene import Scene
+
         self.scene = Scene(self.home)
         self._useOwnSettings()
         self.app = slicershim.SlicerApplication(self.home, self.scene)
@@ -88,6 +91,7 @@ class Host:
     def loadModule(self, path):
         """Run a scripted module's file, show its panel, return its widget class's object."""
         from .modules import qSlicerScriptedLoadableModule
+
         self._unloadModule()
         self._module = qSlicerScriptedLoadableModule(os.fspath(path))
         self.app.moduleManager().add(self._module)
@@ -130,6 +134,7 @@ class Host:
     def reloadModule(self):
         """Slicer's Reload button; returns the new widget object."""
         import slicer
+
         slicer.util.reloadScriptedModule(self._module.name)
         self.processEvents()
         return self.moduleWidget
@@ -139,6 +144,7 @@ class Host:
     def click(self, button):
         """Click a visible, enabled button (or checkbox, or the heading of a collapsible section)."""
         from PySide6 import QtCore, QtTest
+
         self._usable(button)
         self._reveal(button)
         place = QtCore.QPoint(min(12, button.width // 2), min(11, button.height // 2))
@@ -151,8 +157,10 @@ class Host:
         box = combo.comboBox() if hasattr(combo, "comboBox") else combo
         index = box.findText(text)
         if index < 0:
-            raise ValueError(f"'{combo.objectName}' has no item '{text}', only "
-                             + ", ".join(repr(box.itemText(i)) for i in range(box.count)))
+            raise ValueError(
+                f"'{combo.objectName}' has no item '{text}', only "
+                + ", ".join(repr(box.itemText(i)) for i in range(box.count))
+            )
         box.setCurrentIndex(index)
         box.activated.emit(index)
         self.processEvents()
@@ -160,6 +168,7 @@ class Host:
     def type(self, edit, text):
         """Type into a line edit, as keys, after clearing it."""
         from PySide6 import QtTest
+
         self._usable(edit)
         edit.selectAll()
         QtTest.QTest.keyClicks(edit, text)
@@ -178,6 +187,7 @@ class Host:
     def processEvents(self):
         """Handle all that is pending, deferred deletions included."""
         from PySide6 import QtCore
+
         for _ in range(3):
             self.app.processEvents()
             self.app.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
@@ -200,6 +210,7 @@ class Host:
 
     def saveScene(self, path):
         import slicer
+
         self.app.coreIOManager().addDefaultStorageNodes()
         if not slicer.util.saveScene(os.fspath(path)):
             raise RuntimeError(f"The scene could not be saved as {path}")
@@ -278,6 +289,7 @@ class Host:
     def _putAway(self, size):
         import slicer
         from PySide6 import QtCore
+
         self._unloadModule()
         self.closeScene()
         self.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
@@ -291,6 +303,7 @@ class Host:
 
     def _useOwnSettings(self):
         from PySide6 import QtCore
+
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
         for scope in (QtCore.QSettings.UserScope, QtCore.QSettings.SystemScope):
             QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, scope, self.home)
@@ -299,6 +312,7 @@ class Host:
         def remember(kind, error, trace):
             self.errors.append(error)
             traceback.print_exception(kind, error, trace)
+
         sys.excepthook = remember
 
     def _check(self):
@@ -310,6 +324,7 @@ class Host:
         from .inputoutput import CoreIOManager
         from .layout import LayoutManager
         from .window import MainWindow
+
         style.apply(self.app)
         self.window = MainWindow()
         self.app._layout = LayoutManager(self.scene, self.window.viewport())
@@ -322,6 +337,7 @@ class Host:
 
     def _thumbnail(self):
         import vtk
+
         picture = vtk.vtkImageData()
         picture.SetDimensions(2, 2, 1)
         picture.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
@@ -332,6 +348,7 @@ class Host:
 def _pixels(picture):
     import numpy as np
     from PySide6 import QtGui
+
     picture = picture.convertToFormat(QtGui.QImage.Format_RGB888)
     rows = np.frombuffer(picture.constBits(), np.uint8).reshape(picture.height(), picture.bytesPerLine())
-    return rows[:, :3 * picture.width()].reshape(picture.height(), picture.width(), 3).copy()
+    return rows[:, : 3 * picture.width()].reshape(picture.height(), picture.width(), 3).copy()

@@ -10,11 +10,11 @@ shown = []
 
 
 class Answers:
-    """What to answer; every answer can be one value, or a list of which the first is used up at each question.
+    """What to answer: one value, or a list of which the first is used up at each question.
 
     confirm: True or False, to Ok/Cancel, Yes/No and Retry/Close questions, and to dialogs as a whole.
     buttons: a QMessageBox button for boxes that the module builds itself (wins over `confirm`).
-    openFile, saveFile, directory, text, color: what file, folder, text and colour dialogs give; "" is cancelled.
+    openFile, saveFile, directory, text, color: what such dialogs give; "" is cancelled.
     """
 
     def __init__(self):
@@ -52,16 +52,22 @@ def _fileNames(kind, native, parent, caption, directory, nameFilter):
 
 
 def getOpenFileName(parent=None, caption="", directory="", nameFilter="", *_):
-    return str(_fileNames("openFile", QtWidgets.QFileDialog.getOpenFileName, parent, caption, directory, nameFilter))
+    return str(
+        _fileNames("openFile", QtWidgets.QFileDialog.getOpenFileName, parent, caption, directory, nameFilter)
+    )
 
 
 def getOpenFileNames(parent=None, caption="", directory="", nameFilter="", *_):
-    chosen = _fileNames("openFile", QtWidgets.QFileDialog.getOpenFileNames, parent, caption, directory, nameFilter)
+    chosen = _fileNames(
+        "openFile", QtWidgets.QFileDialog.getOpenFileNames, parent, caption, directory, nameFilter
+    )
     return tuple(map(str, [chosen] if isinstance(chosen, str) and chosen else chosen))
 
 
 def getSaveFileName(parent=None, caption="", directory="", nameFilter="", *_):
-    return str(_fileNames("saveFile", QtWidgets.QFileDialog.getSaveFileName, parent, caption, directory, nameFilter))
+    return str(
+        _fileNames("saveFile", QtWidgets.QFileDialog.getSaveFileName, parent, caption, directory, nameFilter)
+    )
 
 
 def getExistingDirectory(parent=None, caption="", directory="", *_):
@@ -109,15 +115,24 @@ class InputDialog(QtWidgets.QInputDialog):
 def _positive(box):
     """The button of a message box that says yes, and the one that says no."""
     kinds = QtWidgets.QMessageBox
-    yes = next((b for b in (kinds.Ok, kinds.Yes, kinds.Retry, kinds.Save, kinds.Apply) if box.standardButtons & b), kinds.Ok)
-    no = next((b for b in (kinds.Cancel, kinds.No, kinds.Close, kinds.Discard) if box.standardButtons & b), yes)
+    yes = next(
+        (b for b in (kinds.Ok, kinds.Yes, kinds.Retry, kinds.Save, kinds.Apply) if box.standardButtons & b),
+        kinds.Ok,
+    )
+    no = next(
+        (b for b in (kinds.Cancel, kinds.No, kinds.Close, kinds.Discard) if box.standardButtons & b), yes
+    )
     return yes, no
 
 
 def answerBox(box):
     """Record a message box and return the button that `answers` presses."""
-    kinds = {QtWidgets.QMessageBox.Critical: "error", QtWidgets.QMessageBox.Warning: "warning",
-             QtWidgets.QMessageBox.Question: "question", QtWidgets.QMessageBox.Information: "info"}
+    kinds = {
+        QtWidgets.QMessageBox.Critical: "error",
+        QtWidgets.QMessageBox.Warning: "warning",
+        QtWidgets.QMessageBox.Question: "question",
+        QtWidgets.QMessageBox.Information: "info",
+    }
     button = answers.take("buttons")
     if button is None:
         yes, no = _positive(box)
@@ -129,7 +144,10 @@ def answerBox(box):
 def install():
     """Make every modal dialog answer at once (they still wait when `interactive`)."""
     nativeDialog, nativeBox = QtWidgets.QDialog.exec, QtWidgets.QMessageBox.exec
-    boxes = {name: getattr(QtWidgets.QMessageBox, name) for name in ("information", "question", "warning", "critical")}
+    boxes = {
+        name: getattr(QtWidgets.QMessageBox, name)
+        for name in ("information", "question", "warning", "critical")
+    }
     defaults = {"question": QtWidgets.QMessageBox.Yes | QtWidgets.QMessageBox.No}
 
     def runDialog(self):
@@ -152,6 +170,7 @@ def install():
             box.icon = getattr(QtWidgets.QMessageBox, name.capitalize())
             box.windowTitle, box.text, box.standardButtons = title, text, buttons
             return answerBox(box)
+
         return staticmethod(show)
 
     QtWidgets.QDialog.exec = QtWidgets.QDialog.exec_ = runDialog

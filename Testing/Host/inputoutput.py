@@ -1,4 +1,4 @@
-"""`slicer.app.coreIOManager()`: which file is what, loading, saving and exporting; scenes as .mrml and .mrb."""
+"""`slicer.app.coreIOManager()`: which file is what, loading, saving, exporting; .mrml and .mrb."""
 
 import os
 
@@ -6,21 +6,48 @@ import slicer
 
 # The longest ending that fits decides.
 _ENDINGS = {
-    ".seg.nrrd": "SegmentationFile", ".mrk.json": "MarkupsFile", ".mrml": "SceneFile", ".mrb": "SceneFile",
-    ".nrrd": "VolumeFile", ".nhdr": "VolumeFile", ".nii.gz": "VolumeFile", ".nii": "VolumeFile", ".mha": "VolumeFile",
-    ".mhd": "VolumeFile", ".hdr": "VolumeFile", ".img": "VolumeFile", ".dcm": "VolumeFile", ".tif": "VolumeFile",
-    ".vtk": "ModelFile", ".vtp": "ModelFile", ".stl": "ModelFile", ".ply": "ModelFile", ".obj": "ModelFile",
-    ".ctbl": "ColorTableFile", ".txt": "ColorTableFile", ".h5": "TransformFile", ".tfm": "TransformFile",
-    ".csv": "TableFile", ".tsv": "TableFile", ".json": "TextFile", ".xml": "TextFile",
+    ".seg.nrrd": "SegmentationFile",
+    ".mrk.json": "MarkupsFile",
+    ".mrml": "SceneFile",
+    ".mrb": "SceneFile",
+    ".nrrd": "VolumeFile",
+    ".nhdr": "VolumeFile",
+    ".nii.gz": "VolumeFile",
+    ".nii": "VolumeFile",
+    ".mha": "VolumeFile",
+    ".mhd": "VolumeFile",
+    ".hdr": "VolumeFile",
+    ".img": "VolumeFile",
+    ".dcm": "VolumeFile",
+    ".tif": "VolumeFile",
+    ".vtk": "ModelFile",
+    ".vtp": "ModelFile",
+    ".stl": "ModelFile",
+    ".ply": "ModelFile",
+    ".obj": "ModelFile",
+    ".ctbl": "ColorTableFile",
+    ".txt": "ColorTableFile",
+    ".h5": "TransformFile",
+    ".tfm": "TransformFile",
+    ".csv": "TableFile",
+    ".tsv": "TableFile",
+    ".json": "TextFile",
+    ".xml": "TextFile",
 }
 _CLASSES = {
-    "ModelFile": "vtkMRMLModelNode", "ColorTableFile": "vtkMRMLColorTableNode", "TransformFile": "vtkMRMLTransformNode",
-    "TableFile": "vtkMRMLTableNode", "TextFile": "vtkMRMLTextNode", "SegmentationFile": "vtkMRMLSegmentationNode",
+    "ModelFile": "vtkMRMLModelNode",
+    "ColorTableFile": "vtkMRMLColorTableNode",
+    "TransformFile": "vtkMRMLTransformNode",
+    "TableFile": "vtkMRMLTableNode",
+    "TextFile": "vtkMRMLTextNode",
+    "SegmentationFile": "vtkMRMLSegmentationNode",
 }
 
 
 def ending(path):
-    return max((e for e in _ENDINGS if str(path).lower().endswith(e)), key=len, default=os.path.splitext(path)[1])
+    return max(
+        (e for e in _ENDINGS if str(path).lower().endswith(e)), key=len, default=os.path.splitext(path)[1]
+    )
 
 
 class CoreIOManager:
@@ -33,7 +60,13 @@ class CoreIOManager:
         return _ENDINGS.get(ending(path), "NoFile")
 
     def fileWriterFileType(self, node, *_):
-        return "SceneFile" if node is self._scene.mrml else "VolumeFile" if node.IsA("vtkMRMLVolumeNode") else node.GetNodeTagName()
+        return (
+            "SceneFile"
+            if node is self._scene.mrml
+            else "VolumeFile"
+            if node.IsA("vtkMRMLVolumeNode")
+            else node.GetNodeTagName()
+        )
 
     def extractKnownExtension(self, path, node=None):
         return ending(path)
@@ -56,10 +89,16 @@ class CoreIOManager:
             node = self._loadVolume(path, properties)
         elif fileType == "MarkupsFile":
             node = self._scene.mrml.GetNodeByID(self._scene.logics["Markups"].LoadMarkups(path, "") or "")
-        elif fileType == "SegmentationFile" and hasattr(self._scene.logics["Segmentations"], "LoadSegmentationFromFile"):
-            node = self._scene.logics["Segmentations"].LoadSegmentationFromFile(path, True, properties.get("name", ""))
+        elif fileType == "SegmentationFile" and hasattr(
+            self._scene.logics["Segmentations"], "LoadSegmentationFromFile"
+        ):
+            node = self._scene.logics["Segmentations"].LoadSegmentationFromFile(
+                path, True, properties.get("name", "")
+            )
         elif fileType == "ColorTableFile":
-            node = self._scene.logics["Colors"].LoadColorFile(path, properties.get("name", os.path.basename(path)))
+            node = self._scene.logics["Colors"].LoadColorFile(
+                path, properties.get("name", os.path.basename(path))
+            )
         else:
             node = self._loadByStorage(path, _CLASSES.get(fileType), properties)
         if node is None:
@@ -76,10 +115,13 @@ class CoreIOManager:
         return False
 
     def _loadVolume(self, path, properties):
-        options = sum(bit for name, bit in (("labelmap", 1), ("center", 2), ("singleFile", 4), ("discardOrientation", 16))
-                      if properties.get(name))
+        options = sum(
+            bit
+            for name, bit in (("labelmap", 1), ("center", 2), ("singleFile", 4), ("discardOrientation", 16))
+            if properties.get(name)
+        )
         options += 8 if properties.get("autoWindowLevel", True) else 0
-        name = properties.get("name") or os.path.basename(path)[:-len(ending(path)) or None]
+        name = properties.get("name") or os.path.basename(path)[: -len(ending(path)) or None]
         node = self._scene.logics["Volumes"].AddArchetypeVolume(path, name, options)
         if node is not None and properties.get("show", True):
             selection = self._scene.applicationLogic.GetSelectionNode()
@@ -93,7 +135,7 @@ class CoreIOManager:
     def _loadByStorage(self, path, className, properties):
         if className is None:
             return None
-        name = properties.get("name") or os.path.basename(path)[:-len(ending(path)) or None]
+        name = properties.get("name") or os.path.basename(path)[: -len(ending(path)) or None]
         node = self._scene.mrml.AddNewNodeByClass(className, name)
         node.AddDefaultStorageNode(path)
         if not node.GetStorageNode().ReadData(node):

@@ -39,7 +39,9 @@ class ControllerBar(QtWidgets.QWidget):
         painter = QtGui.QPainter(self)
         gradient = QtGui.QLinearGradient(0, 0, 0, self.height)
         for place, factor in ((0.0, 118), (0.15, 100), (0.65, 106), (1.0, 84)):
-            gradient.setColorAt(place, self._color.lighter(factor) if factor > 100 else self._color.darker(10000 // factor))
+            gradient.setColorAt(
+                place, self._color.lighter(factor) if factor > 100 else self._color.darker(10000 // factor)
+            )
         painter.fillRect(self.rect, gradient)
 
     def maximizeButton(self):
@@ -96,9 +98,8 @@ class SliceController(ControllerBar):
         if span[0] < span[1]:
             self._slider.setRange(*span)
             self._slider.setSingleStep(max(resolution.get(), 1e-3))
-        column = [node.GetSliceToRAS().GetElement(i, 2) for i in range(3)]
-        axis = max(range(3), key=lambda i: abs(column[i]))
-        self._slider.setPrefix(("RAS" if column[axis] > 0 else "LPI")[axis] + ": ")
+        normal = [node.GetSliceToRAS().GetElement(i, 2) for i in range(3)]
+        self._slider.setPrefix(node.GetDirectionLabel(normal, True) + ": ")
         self._slider.setValue(self._logic.GetSliceOffset())
         self._label.setText(node.GetLayoutLabel())
         self._busy = False
@@ -124,6 +125,7 @@ class SliceController(ControllerBar):
 
 def _reference():
     import vtk
+
     return vtk.reference(1.0)
 
 
@@ -176,7 +178,9 @@ class ThreeDWidget(_ViewWidget):
 
     def __init__(self, factory, logic, parent=None):
         self._logic = logic
-        super().__init__(ThreeDController(logic.GetViewNode().GetLayoutLabel() or "1"), ThreeDView(factory, logic), parent)
+        super().__init__(
+            ThreeDController(logic.GetViewNode().GetLayoutLabel() or "1"), ThreeDView(factory, logic), parent
+        )
 
     def threeDView(self):
         return self._view
@@ -192,7 +196,7 @@ class ThreeDWidget(_ViewWidget):
 
 
 class LayoutManager(QtCore.QObject):
-    """qSlicerLayoutManager. Layouts are read from the layout node's own XML, so a module's own layouts work."""
+    """qSlicerLayoutManager. Reads the layout node's own XML, so a module's own layouts work."""
 
     layoutChanged = QtCore.Signal(int)
     tableViewCount = plotViewCount = 0
@@ -269,8 +273,10 @@ class LayoutManager(QtCore.QObject):
 
     def views(self):
         """All views in this host, by name (slices) and "1", "2"... (3D)."""
-        return {**{n: w.sliceView() for n, w in self._slices.items()},
-                **{n: w.threeDView() for n, w in self._threeDs.items()}}
+        return {
+            **{n: w.sliceView() for n, w in self._slices.items()},
+            **{n: w.threeDView() for n, w in self._threeDs.items()},
+        }
 
     def setRenderPaused(self, paused):
         for view in self.views().values():
@@ -346,7 +352,9 @@ class LayoutManager(QtCore.QObject):
         """A widget for a <layout> or <view> element."""
         if element.tag == "view":
             return self._buildView(element)
-        items = [child for item in element.findall("item") for child in item if child.tag in ("layout", "view")]
+        items = [
+            child for item in element.findall("item") for child in item if child.tag in ("layout", "view")
+        ]
         kind = element.get("type", "horizontal")
         if kind == "tab":
             tabs = QtWidgets.QTabWidget()
@@ -373,7 +381,9 @@ class LayoutManager(QtCore.QObject):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(3)
         for item in element.findall("item"):
-            place = [int(item.get(k, d)) for k, d in (("row", 0), ("column", 0), ("rowspan", 1), ("colspan", 1))]
+            place = [
+                int(item.get(k, d)) for k, d in (("row", 0), ("column", 0), ("rowspan", 1), ("colspan", 1))
+            ]
             grid.addWidget(self._build(item[0]), *place)
         return box
 

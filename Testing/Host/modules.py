@@ -1,4 +1,4 @@
-"""`slicer.modules` and the module manager: Slicer's own modules by their logic, and the scripted module under test."""
+"""`slicer.modules` and the module manager: Slicer's own by their logic, and the module under test."""
 
 import importlib.util
 import os
@@ -35,15 +35,39 @@ class Module:
 class qSlicerScriptedLoadableModule:
     """The module object of a scripted module; `parent` of the class in its file."""
 
-    _SETTABLE = {"title", "categories", "dependencies", "contributors", "helpText", "acknowledgementText", "icon", "hidden",
-                 "index", "associatedNodeTypes", "widgetRepresentationCreationEnabled"}
+    _SETTABLE = {
+        "title",
+        "categories",
+        "dependencies",
+        "contributors",
+        "helpText",
+        "acknowledgementText",
+        "icon",
+        "hidden",
+        "index",
+        "associatedNodeTypes",
+        "widgetRepresentationCreationEnabled",
+    }
 
     def __init__(self, path):
         path = os.path.abspath(path)
-        vars(self).update(path=path, name=os.path.splitext(os.path.basename(path))[0], title="", categories=[],
-                          dependencies=[], contributors=[], helpText="", acknowledgementText="", hidden=False, index=-1,
-                          icon=QtGui.QIcon(), associatedNodeTypes=[], widgetRepresentationCreationEnabled=True,
-                          _widget=None, _python=None)
+        vars(self).update(
+            path=path,
+            name=os.path.splitext(os.path.basename(path))[0],
+            title="",
+            categories=[],
+            dependencies=[],
+            contributors=[],
+            helpText="",
+            acknowledgementText="",
+            hidden=False,
+            index=-1,
+            icon=QtGui.QIcon(),
+            associatedNodeTypes=[],
+            widgetRepresentationCreationEnabled=True,
+            _widget=None,
+            _python=None,
+        )
         self.load()
 
     def __setattr__(self, name, value):

@@ -17,12 +17,32 @@ class SampleDataLogic:
     """Keeps what a module registers (`Testing.Host.neighbours.sampleData`)."""
 
     @staticmethod
-    def registerCustomSampleDataSource(category="Custom", sampleName=None, uris=None, fileNames=None, nodeNames=None,
-                                       customDownloader=None, thumbnailFileName=None, loadFileType=None, loadFiles=None,
-                                       loadFileProperties={}, checksums=None, **more):
-        sampleData.append({"category": category, "sampleName": sampleName, "uris": uris, "fileNames": fileNames,
-                           "nodeNames": nodeNames, "checksums": checksums, "thumbnailFileName": thumbnailFileName,
-                           "customDownloader": customDownloader})
+    def registerCustomSampleDataSource(
+        category="Custom",
+        sampleName=None,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        customDownloader=None,
+        thumbnailFileName=None,
+        loadFileTypes=None,
+        loadFiles=None,
+        loadFileProperties=None,
+        checksums=None,
+        loadFileType=None,
+    ):
+        sampleData.append(
+            {
+                "category": category,
+                "sampleName": sampleName,
+                "uris": uris,
+                "fileNames": fileNames,
+                "nodeNames": nodeNames,
+                "checksums": checksums,
+                "thumbnailFileName": thumbnailFileName,
+                "customDownloader": customDownloader,
+            }
+        )
 
     def downloadSample(self, name):
         raise RuntimeError(f"This host does not download; '{name}' was asked for")
@@ -48,6 +68,7 @@ class ScreenCaptureLogic:
 
 def _requirements(path):
     from packaging.requirements import Requirement
+
     with open(path, encoding="utf-8") as file:
         lines = [line.strip() for line in file]
     return [Requirement(line) for line in lines if line and line[0] not in "#-"]
@@ -58,6 +79,7 @@ def _check(requirements):
     from importlib import metadata
 
     from packaging.requirements import Requirement
+
     for item in requirements if isinstance(requirements, (list, tuple)) else [requirements]:
         wanted = item if isinstance(item, Requirement) else Requirement(item)
         try:
@@ -73,8 +95,16 @@ def _install(requirements, *args, **options):
     installed.append(requirements)
 
 
-def _ensure(requirements, constraints=None, prompt_install=True, prompt_restart=True, requester=None,
-            skip_in_testing=True, show_progress=True, **more):
+def _ensure(
+    requirements,
+    constraints=None,
+    prompt_install=True,
+    prompt_restart=True,
+    requester=None,
+    skip_in_testing=True,
+    show_progress=True,
+    **more,
+):
     if _check(requirements) or skip_in_testing and slicer.app.testingEnabled():
         return
     text = f"{requester or 'A module'} needs " + ", ".join(map(str, requirements))

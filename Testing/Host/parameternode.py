@@ -10,8 +10,14 @@ from PySide6 import QtWidgets
 from shiboken6 import Shiboken
 
 from . import ctk, qmrml
-from .parameters import (Default, FloatRange, ParameterInfo, dataType, describe, findFirstAnnotation, getNodeTypes,
-                         isNodeOrUnionOfNodes, splitAnnotations, unannotatedType)
+from .parameters import Default, FloatRange, ParameterInfo, dataType, describe
+from .serializers import (
+    findFirstAnnotation,
+    getNodeTypes,
+    isNodeOrUnionOfNodes,
+    splitAnnotations,
+    unannotatedType,
+)
 from .validators import Choice, Maximum, Minimum, RangeBounds, WithinRange
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
@@ -59,7 +65,11 @@ class _Boolean(GuiConnector):
     @staticmethod
     def canRepresent(widget, datatype):
         return unannotatedType(datatype) is bool and type(widget) in (
-            QtWidgets.QCheckBox, QtWidgets.QPushButton, ctk.ctkCheckBox, ctk.ctkCheckablePushButton)
+            QtWidgets.QCheckBox,
+            QtWidgets.QPushButton,
+            ctk.ctkCheckBox,
+            ctk.ctkCheckablePushButton,
+        )
 
     def prepare(self, annotations):
         self._widget.checkable = True
@@ -74,14 +84,25 @@ class _Boolean(GuiConnector):
 class _Number(GuiConnector):
     signal = "valueChanged"
     WHOLE = (QtWidgets.QSlider, QtWidgets.QSpinBox)
-    REAL = (QtWidgets.QDoubleSpinBox, ctk.ctkSliderWidget, ctk.ctkDoubleSlider, ctk.ctkDoubleSpinBox,
-            qmrml.qMRMLSliderWidget, qmrml.qMRMLSpinBox)
+    REAL = (
+        QtWidgets.QDoubleSpinBox,
+        ctk.ctkSliderWidget,
+        ctk.ctkDoubleSlider,
+        ctk.ctkDoubleSpinBox,
+        qmrml.qMRMLSliderWidget,
+        qmrml.qMRMLSpinBox,
+    )
     BOUNDED = (QtWidgets.QSlider, ctk.ctkSliderWidget, qmrml.qMRMLSliderWidget)
 
     @staticmethod
     def canRepresent(widget, datatype):
         kind = unannotatedType(datatype)
-        return kind is int and type(widget) in _Number.WHOLE or kind in (int, float) and type(widget) in _Number.REAL
+        return (
+            kind is int
+            and type(widget) in _Number.WHOLE
+            or kind in (int, float)
+            and type(widget) in _Number.REAL
+        )
 
     def prepare(self, annotations):
         widget, within = self._widget, findFirstAnnotation(annotations, WithinRange)
@@ -89,8 +110,13 @@ class _Number(GuiConnector):
         low = within.minimum if within else low.minimum if low else None
         high = within.maximum if within else high.maximum if high else None
         if type(widget) in self.BOUNDED and (low is None or high is None):
-            raise RuntimeError(f"Cannot have a connection to {type(widget).__name__} where the type is unbounded.")
-        decimals, step = findFirstAnnotation(annotations, Decimals), findFirstAnnotation(annotations, SingleStep)
+            raise RuntimeError(
+                f"Cannot have a connection to {type(widget).__name__} where the type is unbounded."
+            )
+        decimals, step = (
+            findFirstAnnotation(annotations, Decimals),
+            findFirstAnnotation(annotations, SingleStep),
+        )
         if type(widget) in self.REAL and type(widget) is not ctk.ctkDoubleSlider:
             if self._kind is int:
                 widget.decimals = 0
@@ -98,7 +124,7 @@ class _Number(GuiConnector):
                 widget.decimals = decimals.value
         if step:
             widget.singleStep = step.value
-        widest = (-2**31, 2**31 - 1) if type(widget) in self.WHOLE else (-1.7e308, 1.7e308)
+        widest = (-(2**31), 2**31 - 1) if type(widget) in self.WHOLE else (-1.7e308, 1.7e308)
         widget.minimum = widest[0] if low is None else low
         widget.maximum = widest[1] if high is None else high
 
@@ -116,7 +142,8 @@ class _Selection(GuiConnector):
     def canRepresent(widget, datatype):
         kind = unannotatedType(datatype)
         return type(widget) in (QtWidgets.QComboBox, ctk.ctkComboBox) and (
-            kind in (int, float, str, bool) or isinstance(kind, type) and issubclass(kind, enum.Enum))
+            kind in (int, float, str, bool) or isinstance(kind, type) and issubclass(kind, enum.Enum)
+        )
 
     def prepare(self, annotations):
         if isinstance(self._kind, type) and issubclass(self._kind, enum.Enum):
@@ -145,7 +172,10 @@ class _Text(GuiConnector):
     @staticmethod
     def canRepresent(widget, datatype):
         return unannotatedType(datatype) is str and type(widget) in (
-            QtWidgets.QLineEdit, QtWidgets.QLabel, QtWidgets.QTextEdit)
+            QtWidgets.QLineEdit,
+            QtWidgets.QLabel,
+            QtWidgets.QTextEdit,
+        )
 
     def prepare(self, annotations):
         if type(self._widget) is QtWidgets.QLabel:
@@ -168,13 +198,19 @@ class _Range(GuiConnector):
     @staticmethod
     def canRepresent(widget, datatype):
         return unannotatedType(datatype) is FloatRange and type(widget) in (
-            ctk.ctkRangeWidget, ctk.ctkDoubleRangeSlider, qmrml.qMRMLRangeWidget)
+            ctk.ctkRangeWidget,
+            ctk.ctkDoubleRangeSlider,
+            qmrml.qMRMLRangeWidget,
+        )
 
     def prepare(self, annotations):
         bounds = findFirstAnnotation(annotations, RangeBounds)
         if bounds is None:
             raise RuntimeError("A range widget needs the RangeBounds annotation.")
-        decimals, step = findFirstAnnotation(annotations, Decimals), findFirstAnnotation(annotations, SingleStep)
+        decimals, step = (
+            findFirstAnnotation(annotations, Decimals),
+            findFirstAnnotation(annotations, SingleStep),
+        )
         if decimals and type(self._widget) is not ctk.ctkDoubleRangeSlider:
             self._widget.decimals = decimals.value
         if step:
@@ -192,8 +228,11 @@ class _Path(GuiConnector):
     @staticmethod
     def canRepresent(widget, datatype):
         kind = unannotatedType(datatype)
-        return isinstance(kind, type) and issubclass(kind, pathlib.PurePath) and type(widget) in (
-            ctk.ctkPathLineEdit, ctk.ctkDirectoryButton)
+        return (
+            isinstance(kind, type)
+            and issubclass(kind, pathlib.PurePath)
+            and type(widget) in (ctk.ctkPathLineEdit, ctk.ctkDirectoryButton)
+        )
 
     def prepare(self, annotations):
         isLine = type(self._widget) is ctk.ctkPathLineEdit
@@ -253,7 +292,9 @@ def createGuiConnector(widget, datatype):
     for kind in _connectors:
         if kind.canRepresent(widget, datatype):
             return kind.create(widget, datatype) if hasattr(kind, "create") else kind(widget, datatype)
-    raise RuntimeError(f"Unable to create GUI connector from datatype '{datatype}' to widget type '{type(widget)}'.")
+    raise RuntimeError(
+        f"Unable to create GUI connector from datatype '{datatype}' to widget type '{type(widget)}'."
+    )
 
 
 class _Wrapper:
@@ -285,24 +326,29 @@ class _Wrapper:
         setattr(self.getValue(".".join(path)) if path else self, last, value)
 
     def connectGui(self, gui):
-        """Bind every widget with the dynamic property SlicerParameterName; `gui` is a widget or an object with widgets."""
+        """Bind the widgets that have a SlicerParameterName; `gui` is a widget or an object of widgets."""
         if hasattr(gui, "isWidgetType"):
             widgets = gui.findChildren(QtWidgets.QWidget)
         else:
-            widgets = [w for w in vars(gui).values()]
+            widgets = list(vars(gui).values())
         names = {w.property(SlicerParameterNamePropertyName): w for w in widgets}
         return self.connectParametersToGui({name: widget for name, widget in names.items() if name})
 
     def connectParametersToGui(self, mapping):
         for name in mapping:
             dataType(type(self), name)
-        connectors = {n: w if isinstance(w, GuiConnector) else createGuiConnector(w, dataType(type(self), n))
-                      for n, w in mapping.items()}
+        connectors = {
+            n: w if isinstance(w, GuiConnector) else createGuiConnector(w, dataType(type(self), n))
+            for n, w in mapping.items()
+        }
         tag = max(self._guis, default=-1) + 1
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
             connector.onChanged(lambda name=name, connector=connector: self._fromWidget(name, connector))
-        self._guis[tag] = connectors, self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._toWidgets())
+        self._guis[tag] = (
+            connectors,
+            self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._toWidgets()),
+        )
         return tag
 
     def disconnectGui(self, tag):
@@ -384,5 +430,14 @@ def _property(info: ParameterInfo):
     return property(read, write)
 
 
-__all__ = ["Decimals", "Default", "GuiConnector", "SingleStep", "SlicerParameterNamePropertyName", "createGuiConnector",
-           "isParameterNodeWrapper", "parameterNodeGuiConnector", "parameterNodeWrapper"]
+__all__ = [
+    "Decimals",
+    "Default",
+    "GuiConnector",
+    "SingleStep",
+    "SlicerParameterNamePropertyName",
+    "createGuiConnector",
+    "isParameterNodeWrapper",
+    "parameterNodeGuiConnector",
+    "parameterNodeWrapper",
+]

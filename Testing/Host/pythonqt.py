@@ -3,13 +3,14 @@
 `install()` changes PySide's classes once per process:
 
 - Q_PROPERTYs read and assign like attributes (`label.text = "x"`, `button.enabled`), setters stay methods;
-- `connect("clicked(bool)", f)` and `disconnect(...)` by signature; a callable gets no more arguments than it takes;
-- `name`, `className()`, `delete()`, tuples for lists, class names as strings in `findChildren`, dynamic properties
-  as attributes.
+- `connect("clicked(bool)", f)` and `disconnect(...)` by signature; a callable gets no more arguments than it
+  takes;
+- `name`, `className()`, `delete()`, tuples for lists, class names as strings in `findChildren`, dynamic
+  properties as attributes.
 
-It is stricter than PythonQt where PythonQt hides a mistake: connecting a signal that does not exist raises (PythonQt
-returns False), a bool property refuses what is neither bool nor number (PythonQt takes False, silently). It is as
-strict as PythonQt with new attributes on Qt widgets and with keyword construction.
+It is stricter than PythonQt where PythonQt hides a mistake: connecting a signal that does not exist raises
+(PythonQt returns False), a bool property refuses what is neither bool nor number (PythonQt takes False). It
+is as strict as PythonQt with new attributes on Qt widgets and with keyword construction.
 """
 
 import inspect
@@ -54,15 +55,17 @@ class PropertyAttribute:
         except TypeError:
             raise AttributeError(
                 f"Property '{self.name}' of type '{self.typeName}' in {type(instance).__name__} object "
-                f"does not accept an object of type {type(value).__name__} ({value!r})") from None
-
+                f"does not accept an object of type {type(value).__name__} ({value!r})"
+            ) from None
 
 
 def _converted(name, typeName, value):
     """`value` as PythonQt would convert it for a property of that type."""
     if typeName == "bool":
         if not isinstance(value, (bool, int, float)) and type(value).__name__ not in ("bool_", "bool"):
-            raise AttributeError(f"Property '{name}' needs a bool; PythonQt silently makes False of {value!r}")
+            raise AttributeError(
+                f"Property '{name}' needs a bool; PythonQt silently makes False of {value!r}"
+            )
         return bool(value)
     if typeName == "int":
         return int(value) if isinstance(value, float) or hasattr(value, "__index__") else value
@@ -83,7 +86,9 @@ _substituteProperties = {}
 
 def substituteProperty(typeName, getter, setter=None):
     """A Q_PROPERTY of a substitute class, with PythonQt's conversions; `typeName` as in C++."""
-    kind = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": "QStringList"}.get(typeName, object)
+    kind = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": "QStringList"}.get(
+        typeName, object
+    )
     made = QtCore.Property(kind, getter, setter)
     _substituteProperties[made] = typeName
     return made
@@ -121,7 +126,9 @@ def _patchProperties(cls):
             continue
         getter = _bindable(getattr(cls, "is" + name[0].upper() + name[1:], None) or native)
         setter = _bindable(_setterFor(cls, name)) if prop.isWritable() else None
-        setattr(cls, name, PropertyAttribute(name, prop.typeName(), prop.isWritable(), native, getter, setter))
+        setattr(
+            cls, name, PropertyAttribute(name, prop.typeName(), prop.isWritable(), native, getter, setter)
+        )
 
 
 def _isSubstitute(cls):
@@ -184,7 +191,7 @@ def _normalized(signature):
 
 
 def findSignal(sender, signature):
-    """Return (bound PySide signal, number of arguments) for a signature such as "clicked(bool)"; raise if none."""
+    """(bound PySide signal, number of arguments) for a signature such as "clicked(bool)"; raises if none."""
     wanted = _normalized(signature)
     name, _, rest = wanted.partition("(")
     declared = getattr(type(sender), "SIGNALS", {})
@@ -192,12 +199,18 @@ def findSignal(sender, signature):
     if wanted in declared:
         return getattr(sender, declared[wanted]), count
     if sender.metaObject().indexOfSignal(wanted) < 0:
-        known = [bytes(sender.metaObject().method(i).methodSignature().data()).decode()
-                 for i in range(sender.metaObject().methodCount())
-                 if sender.metaObject().method(i).methodType() == QtCore.QMetaMethod.MethodType.Signal]
-        near = [s for s in known + sorted(declared) if s.split("(")[0].lower() == name.lower()] or sorted(declared)
-        raise RuntimeError(f"{sender.metaObject().className()} has no signal {wanted}"
-                           + (f" (there is {', '.join(near)})" if near else ""))
+        known = [
+            bytes(sender.metaObject().method(i).methodSignature().data()).decode()
+            for i in range(sender.metaObject().methodCount())
+            if sender.metaObject().method(i).methodType() == QtCore.QMetaMethod.MethodType.Signal
+        ]
+        near = [s for s in known + sorted(declared) if s.split("(")[0].lower() == name.lower()] or sorted(
+            declared
+        )
+        raise RuntimeError(
+            f"{sender.metaObject().className()} has no signal {wanted}"
+            + (f" (there is {', '.join(near)})" if near else "")
+        )
     signal = getattr(sender, name)
     if isinstance(signal, QtCore.SignalInstance):
         try:
@@ -280,7 +293,9 @@ def findChildren(parent, kind=None, name=""):
     """`findChildren(class or "ClassName" or nothing, name)`: a tuple, as PythonQt gives."""
     if isinstance(kind, str):
         wanted = kind
-        return tuple(c for c in _descendants(parent, name) if c.inherits(wanted) or type(c).__name__ == wanted)
+        return tuple(
+            c for c in _descendants(parent, name) if c.inherits(wanted) or type(c).__name__ == wanted
+        )
     if kind is None or not issubclass(kind, QtCore.QObject):
         kind = QtCore.QObject
     return tuple(c for c in _descendants(parent, name) if isinstance(c, kind))
@@ -296,8 +311,11 @@ def strayAttributes(widget):
     stray = []
     for item in (widget, *findChildren(widget)):
         if _isSubstitute(type(item)):
-            stray += [f"{type(item).__name__} '{item.objectName}': {key}" for key, value in vars(item).items()
-                      if key not in _OWN_NAMES and not isinstance(value, QtCore.SignalInstance)]
+            stray += [
+                f"{type(item).__name__} '{item.objectName}': {key}"
+                for key, value in vars(item).items()
+                if key not in _OWN_NAMES and not isinstance(value, QtCore.SignalInstance)
+            ]
     return stray
 
 
@@ -310,10 +328,14 @@ def suspectIdioms(path):
         r"(currentIndexChanged|activated)\(QString\)": "Qt 5 only",
         r"from PySide|import PySide|\bqt\.(QtCore|QtWidgets|QtGui)\b": "PythonQt has one flat module qt",
         r"@qt\.Slot": "not in PythonQt",
-        r"\b(text|toolTip|value|checked|currentIndex|currentText|enabled|visible)\(\)\s*[=!<>]=": "a property, not a call",
+        r"\b(text|toolTip|value|checked|currentIndex|currentText|enabled)\(\)\s*[=!<>]=": "a property",
     }
-    return [f"{number}: {why}: {line.strip()}" for number, line in enumerate(lines, 1)
-            for pattern, why in patterns.items() if re.search(pattern, line)]
+    return [
+        f"{number}: {why}: {line.strip()}"
+        for number, line in enumerate(lines, 1)
+        for pattern, why in patterns.items()
+        if re.search(pattern, line)
+    ]
 
 
 def qtClasses():
@@ -330,10 +352,17 @@ def install():
         return
     _installed = True
     base = QtCore.QObject
-    _native.update(findChildren=base.findChildren, property=base.property, children=base.children,
-                   destroyed=lambda o: o.destroyed)
+    _native.update(
+        findChildren=base.findChildren,
+        property=base.property,
+        children=base.children,
+        destroyed=lambda o: o.destroyed,
+    )
     replaced = {
-        "connect": connect, "disconnect": disconnect, "findChildren": findChildren, "findChild": findChild,
+        "connect": connect,
+        "disconnect": disconnect,
+        "findChildren": findChildren,
+        "findChild": findChild,
         "children": lambda self: tuple(_native["children"](self)),
         "property": lambda self, name: _tupled(_native["property"](self, name)),
     }
@@ -342,6 +371,7 @@ def install():
         def attribute(self, name):
             method = replaced.get(name)
             return method.__get__(self) if method is not None else lookup(self, name)
+
         return attribute
 
     classes = qtClasses()

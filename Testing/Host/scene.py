@@ -1,4 +1,4 @@
-"""The MRML scene with the logics that Slicer's C++ modules provide, in the order in which they need one another."""
+"""The MRML scene with the logics of Slicer's C++ modules, in the order in which they need one another."""
 
 import os
 
@@ -8,20 +8,31 @@ import vtk
 from .subjecthierarchy import SubjectHierarchyPlugins
 
 SLICE_MANAGERS = (
-    "vtkMRMLVolumeGlyphSliceDisplayableManager", "vtkMRMLModelSliceDisplayableManager",
-    "vtkMRMLCrosshairDisplayableManager", "vtkMRMLOrientationMarkerDisplayableManager",
-    "vtkMRMLRulerDisplayableManager", "vtkMRMLScalarBarDisplayableManager",
-    "vtkMRMLColorLegendDisplayableManager", "vtkMRMLMarkupsDisplayableManager",
-    "vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLTransformsDisplayableManager2D",
+    "vtkMRMLVolumeGlyphSliceDisplayableManager",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLScalarBarDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLTransformsDisplayableManager2D",
     "vtkMRMLLinearTransformsDisplayableManager",
 )
 THREED_MANAGERS = (
-    "vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager", "vtkMRMLModelDisplayableManager",
+    "vtkMRMLCameraDisplayableManager",
+    "vtkMRMLViewDisplayableManager",
+    "vtkMRMLModelDisplayableManager",
     "vtkMRMLThreeDReformatDisplayableManager",
-    "vtkMRMLCrosshairDisplayableManager3D", "vtkMRMLOrientationMarkerDisplayableManager",
-    "vtkMRMLRulerDisplayableManager", "vtkMRMLColorLegendDisplayableManager",
-    "vtkMRMLMarkupsDisplayableManager", "vtkMRMLSegmentationsDisplayableManager3D",
-    "vtkMRMLTransformsDisplayableManager3D", "vtkMRMLLinearTransformsDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager3D",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager3D",
+    "vtkMRMLTransformsDisplayableManager3D",
+    "vtkMRMLLinearTransformsDisplayableManager",
     "vtkMRMLVolumeRenderingDisplayableManager",
 )
 # Module name, logic class; Terminologies is missing because its JSON files are not in the wheel.
@@ -44,7 +55,7 @@ LOGICS = (
 
 
 class VolumeRenderingLogic(slicer.vtkSlicerVolumeRenderingLogic):
-    """For 8-bit volumes Slicer copies a preset without asking whether there is one; the wheel has none, and it crashes."""
+    """For 8-bit volumes Slicer copies a preset without looking; the wheel has none, and it crashes."""
 
     def CreateDefaultVolumeRenderingNodes(self, volume):
         image = volume.GetImageData()
@@ -59,7 +70,8 @@ class VolumeRenderingLogic(slicer.vtkSlicerVolumeRenderingLogic):
         volume.AddAndObserveDisplayNodeID(display.GetID())
         self.UpdateDisplayNodeFromVolumeNode(display, volume, None, None, False)
         display.GetVolumePropertyNode().GetVolumeProperty().SetIndependentComponents(
-            image.GetNumberOfScalarComponents() not in (3, 4))
+            image.GetNumberOfScalarComponents() not in (3, 4)
+        )
         return display
 
 
@@ -106,11 +118,13 @@ class Scene:
         return logic
 
     def _addLogics(self):
-        # The colour logic takes its file names from the application logic when the scene is set, so that comes first.
+        # The colour logic needs the application logic when it gets the scene.
         self._addLogic("Colors", slicer.vtkSlicerColorLogic())
         self.applicationLogic.SetColorLogic(self.logics["Colors"])
         for name, className in LOGICS:
-            self._addLogic(name, VolumeRenderingLogic() if name == "VolumeRendering" else getattr(slicer, className)())
+            self._addLogic(
+                name, VolumeRenderingLogic() if name == "VolumeRendering" else getattr(slicer, className)()
+            )
         rendering = self.logics["VolumeRendering"]
         rendering.SetDefaultRenderingMethod("vtkMRMLCPURayCastVolumeRenderingDisplayNode")
         # Slicer's presets are not in the wheel: none, rather than an error at each look-up.

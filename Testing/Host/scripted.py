@@ -5,18 +5,21 @@ import logging
 import os
 import unittest
 
+import ctk
 import qt
 import slicer
 import vtk  # noqa: F401  (a module that star-imports this file gets vtk, as from Slicer's own)
 
-import ctk
-
-__all__ = ["ScriptedLoadableModule", "ScriptedLoadableModuleWidget", "ScriptedLoadableModuleLogic",
-           "ScriptedLoadableModuleTest"]
+__all__ = [
+    "ScriptedLoadableModule",
+    "ScriptedLoadableModuleWidget",
+    "ScriptedLoadableModuleLogic",
+    "ScriptedLoadableModuleTest",
+]
 
 
 def _withoutEnding(name, ending):
-    return name[:-len(ending)] if name.endswith(ending) else name
+    return name[: -len(ending)] if name.endswith(ending) else name
 
 
 class ScriptedLoadableModule:
@@ -39,7 +42,11 @@ class ScriptedLoadableModule:
         return os.path.join(os.path.dirname(self.parent.path), "Resources", filename)
 
     def getDefaultModuleDocumentationLink(self, docPage=None):
-        url = slicer.app.documentationBaseUrl + docPage if docPage else slicer.app.moduleDocumentationUrl(self.moduleName)
+        url = (
+            slicer.app.documentationBaseUrl + docPage
+            if docPage
+            else slicer.app.moduleDocumentationUrl(self.moduleName)
+        )
         return f'<p>For more information, see the <a href="{url}">online documentation</a>.</p>'
 
     def runTest(self, msec=100, **kwargs):
@@ -58,7 +65,9 @@ class ScriptedLoadableModuleWidget:
     def __init__(self, parent=None):
         super().__init__()
         self.moduleName = _withoutEnding(type(self).__name__, "Widget")
-        self.developerMode = slicer.util.settingsValue("Developer/DeveloperMode", False, converter=slicer.util.toBool)
+        self.developerMode = slicer.util.settingsValue(
+            "Developer/DeveloperMode", False, converter=slicer.util.toBool
+        )
         if parent is None:
             self.parent = slicer.qMRMLWidget()
             self.parent.setLayout(qt.QVBoxLayout())
@@ -69,7 +78,9 @@ class ScriptedLoadableModuleWidget:
         if parent is None:
             self.setup()
             self.parent.show()
-        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+        slicer.app.moduleManager().connect(
+            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+        )
 
     def resourcePath(self, filename):
         return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", filename)
@@ -84,7 +95,9 @@ class ScriptedLoadableModuleWidget:
     def _onModuleAboutToBeUnloaded(self, moduleName):
         if moduleName == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+            slicer.app.moduleManager().disconnect(
+                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+            )
 
     def setupDeveloperSection(self):
         self.reloadCollapsibleButton = ctk.ctkCollapsibleButton()
@@ -114,7 +127,7 @@ class ScriptedLoadableModuleWidget:
 
 
 class ScriptedLoadableModuleLogic:
-    """Computation without a user interface, and the parameter node that keeps the user's choices in the scene."""
+    """Computation without a user interface, and the node that keeps the user's choices."""
 
     def __init__(self, parent=None):
         super().__init__()
@@ -155,7 +168,9 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         self.moduleTestNames = []
         super().__init__(*args, **kwargs)
         self.enableScreenshots, self.screenshotScaleFactor = False, 1.0
-        self.moduleTestNames = [name for name in dir(self) if "test" in name and callable(getattr(self, name))]
+        self.moduleTestNames = [
+            name for name in dir(self) if "test" in name and callable(getattr(self, name))
+        ]
 
     def delayDisplay(self, message, requestedDelay=None, msec=None):
         slicer.util.delayDisplay(message, getattr(self, "messageDelay", msec or requestedDelay or 100))

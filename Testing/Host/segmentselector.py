@@ -1,4 +1,4 @@
-"""Substitute for qMRMLSegmentSelectorWidget: a segmentation (or label map) and one or more of its segments."""
+"""Substitute for qMRMLSegmentSelectorWidget: a segmentation and one of its segments."""
 
 from types import SimpleNamespace
 
@@ -17,13 +17,17 @@ class qMRMLSegmentSelectorWidget(QtWidgets.QWidget):
     currentNodeChanged = QtCore.Signal(object)
     currentSegmentChanged = QtCore.Signal(str)
     segmentSelectionChanged = QtCore.Signal(list)
-    SIGNALS = {"currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
-               "segmentSelectionChanged(QStringList)": "segmentSelectionChanged"}
+    SIGNALS = {
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
+        "segmentSelectionChanged(QStringList)": "segmentSelectionChanged",
+    }
 
     def __init__(self, parent=None):
         super().__init__(parent)
         nodes, segments = qMRMLNodeComboBox(self), ctkComboBox(self)
-        self._d = SimpleNamespace(nodes=nodes, segments=segments, tag=None, node=None, segment="", noneEnabled=False)
+        self._d = SimpleNamespace(
+            nodes=nodes, segments=segments, tag=None, node=None, segment="", noneEnabled=False
+        )
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(nodes)
@@ -104,7 +108,8 @@ class qMRMLSegmentSelectorWidget(QtWidgets.QWidget):
         self._fill()
 
     noneEnabled = prop("bool", lambda self: self._d.noneEnabled, setNoneEnabled)
-    segmentationNodeSelectorVisible = prop("bool", lambda self: not self._d.nodes.isHidden(),
-                                           lambda self, v: self._d.nodes.setVisible(v))
+    segmentationNodeSelectorVisible = prop(
+        "bool", lambda self: not self._d.nodes.isHidden(), lambda self, v: self._d.nodes.setVisible(v)
+    )
     multiSelection = prop("bool", lambda self: False, lambda self, v: None)
     selectNodeUponCreation = prop("bool", lambda self: False, lambda self, v: None)

@@ -1,6 +1,6 @@
 """Makes `import slicer, qt, ctk` give module code what it expects.
 
-`slicer` is the real package of the wheel (nodes, logics, slicer.util); what only the application has is added to it.
+`slicer` is the wheel's real package (nodes, logics, slicer.util); what only the application has is added.
 """
 
 import logging
@@ -13,7 +13,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtNetwork, QtTest, QtUiTools, QtWidgets
 
 from . import ctk as ctkSubstitutes
-from . import dialogs, neighbours, parameternode, parameters, validators
+from . import dialogs, neighbours, parameternode, parameters, serializers, validators
 from . import modules as moduleClasses
 from .uiloader import SUBSTITUTES, UiLoader
 
@@ -32,13 +32,25 @@ class SlicerApplication(QtWidgets.QApplication):
         self._scene, self._testing = scene, True
         self._manager = self._io = self._layout = None
         self._paused = 0
-        for name, value in (("slicerHome", home), ("temporaryPath", scene.temporaryPath),
-                            ("cachePath", os.path.join(home, "cache")), ("defaultScenePath", home),
-                            ("slicerUserSettingsFilePath", os.path.join(home, "Slicer.ini")),
-                            ("majorVersion", 5), ("minorVersion", 13), ("patchVersion", 0), ("releaseType", "Preview"),
-                            ("repositoryRevision", "33000"), ("revision", "33000"), ("mainApplicationName", "Slicer"),
-                            ("platform", "linux-amd64"), ("os", platform.system().lower()), ("arch", platform.machine()),
-                            ("documentationBaseUrl", "https://slicer.readthedocs.io/en/latest/"), ("intDir", ".")):
+        for name, value in (
+            ("slicerHome", home),
+            ("temporaryPath", scene.temporaryPath),
+            ("cachePath", os.path.join(home, "cache")),
+            ("defaultScenePath", home),
+            ("slicerUserSettingsFilePath", os.path.join(home, "Slicer.ini")),
+            ("majorVersion", 5),
+            ("minorVersion", 13),
+            ("patchVersion", 0),
+            ("releaseType", "Preview"),
+            ("repositoryRevision", "33000"),
+            ("revision", "33000"),
+            ("mainApplicationName", "Slicer"),
+            ("platform", "linux-amd64"),
+            ("os", platform.system().lower()),
+            ("arch", platform.machine()),
+            ("documentationBaseUrl", "https://slicer.readthedocs.io/en/latest/"),
+            ("intDir", "."),
+        ):
             setattr(self, name, value)
         os.makedirs(self.cachePath, exist_ok=True)
 
@@ -114,13 +126,17 @@ def _qtModule():
         for name in dir(part):
             if name[0] == "Q" or name in ("Qt", "Signal"):
                 setattr(module, name, getattr(part, name))
-    module.QUiLoader, module.QFileDialog, module.QInputDialog = UiLoader, dialogs.FileDialog, dialogs.InputDialog
+    module.QUiLoader, module.QFileDialog, module.QInputDialog = (
+        UiLoader,
+        dialogs.FileDialog,
+        dialogs.InputDialog,
+    )
     return module
 
 
 def _parameterModule():
     module = types.ModuleType("slicer.parameterNodeWrapper")
-    for part in (validators, parameternode, parameters):
+    for part in (validators, serializers, parameternode, parameters):
         for name, value in vars(part).items():
             if not name.startswith("_") and callable(value):
                 setattr(module, name, value)
@@ -129,9 +145,12 @@ def _parameterModule():
     return module
 
 
-def _messageDisplay(logLevel, text, testingReturnValue, mainWindowNeeded=False, parent=None, windowTitle=None, **more):
-    """In the place of slicer.util's own: the message is recorded and the configured answer given, nothing waits."""
+def _messageDisplay(
+    logLevel, text, testingReturnValue, mainWindowNeeded=False, parent=None, windowTitle=None, **more
+):
+    """In the place of slicer.util's own: records the message, gives the configured answer, never waits."""
     import qt
+
     logging.log(logLevel, text)
     title = windowTitle or f"{slicer.app.applicationName} {logging.getLevelName(logLevel).lower()}"
     buttons = more.get("standardButtons", qt.QMessageBox.Ok)
@@ -142,9 +161,13 @@ def _messageDisplay(logLevel, text, testingReturnValue, mainWindowNeeded=False, 
         dialogs.record(kind, text, title, more.get("detailedText", ""))
         return testingReturnValue
     positive = next(b for b in (qt.QMessageBox.Ok, qt.QMessageBox.Yes, qt.QMessageBox.Retry) if buttons & b)
-    negative = next(b for b in (qt.QMessageBox.Cancel, qt.QMessageBox.No, qt.QMessageBox.Close) if buttons & b)
+    negative = next(
+        b for b in (qt.QMessageBox.Cancel, qt.QMessageBox.No, qt.QMessageBox.Close) if buttons & b
+    )
     answer = positive if dialogs.answers.take("confirm") else negative
-    dialogs.record("error" if kind == "error" else "confirm", text, title, more.get("detailedText", ""), answer=answer)
+    dialogs.record(
+        "error" if kind == "error" else "confirm", text, title, more.get("detailedText", ""), answer=answer
+    )
     return answer
 
 
@@ -153,12 +176,14 @@ def _messageBox(original):
         if dialogs.interactive:
             return original(text, parent, **more)
         import ctk
+
         box = ctk.ctkMessageBox(None)
         box.text = text
         for key, value in more.items():
             if hasattr(box, key):
                 setattr(box, key, value)
         return dialogs.answerBox(box)
+
     return messageBox
 
 
@@ -180,6 +205,7 @@ def installBefore():
     slicer.qSlicerScriptedLoadableModuleWidget = moduleClasses.qSlicerScriptedLoadableModuleWidget
     slicer.parameterNodeWrapper = sys.modules["slicer.parameterNodeWrapper"] = _parameterModule()
     from . import scripted
+
     slicer.ScriptedLoadableModule = sys.modules["slicer.ScriptedLoadableModule"] = scripted
     slicer.util._messageDisplay = _messageDisplay
     slicer.util.messageBox = _messageBox(slicer.util.messageBox)

@@ -1,4 +1,4 @@
-"""Substitutes for CTK's widgets that show a number or a range: ctkSliderWidget, ctkRangeWidget and their parts."""
+"""Substitutes for CTK's widgets of a number or a range: ctkSliderWidget, ctkRangeWidget and their parts."""
 
 from types import SimpleNamespace
 
@@ -47,7 +47,9 @@ class ctkDoubleSlider(QtWidgets.QWidget):
         super().__init__(args[-1] if args and isinstance(args[-1], QtWidgets.QWidget) else None)
         orientation = args[0] if args and isinstance(args[0], QtCore.Qt.Orientation) else QtCore.Qt.Horizontal
         slider = QtWidgets.QSlider(orientation, self)
-        self._d = SimpleNamespace(slider=slider, minimum=0.0, maximum=99.0, value=0.0, step=1.0, page=10.0, tracking=True)
+        self._d = SimpleNamespace(
+            slider=slider, minimum=0.0, maximum=99.0, value=0.0, step=1.0, page=10.0, tracking=True
+        )
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(slider)
@@ -138,7 +140,9 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._d = SimpleNamespace(slider=ctkDoubleSlider(self), spinBox=ctkDoubleSpinBox(self), tracking=True, changing=None)
+        self._d = SimpleNamespace(
+            slider=ctkDoubleSlider(self), spinBox=ctkDoubleSpinBox(self), tracking=True, changing=None
+        )
         d = self._d
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -275,10 +279,18 @@ class ctkDoubleRangeSlider(QtWidgets.QWidget):
     def setSingleStep(self, step):
         self._d.step = step
 
-    minimum = prop("double", lambda self: self._d.minimum, lambda self, v: self.setRange(v, max(v, self._d.maximum)))
-    maximum = prop("double", lambda self: self._d.maximum, lambda self, v: self.setRange(min(v, self._d.minimum), v))
-    minimumValue = prop("double", lambda self: self._d.low, lambda self, v: self.setValues(v, max(v, self._d.high)))
-    maximumValue = prop("double", lambda self: self._d.high, lambda self, v: self.setValues(min(v, self._d.low), v))
+    minimum = prop(
+        "double", lambda self: self._d.minimum, lambda self, v: self.setRange(v, max(v, self._d.maximum))
+    )
+    maximum = prop(
+        "double", lambda self: self._d.maximum, lambda self, v: self.setRange(min(v, self._d.minimum), v)
+    )
+    minimumValue = prop(
+        "double", lambda self: self._d.low, lambda self, v: self.setValues(v, max(v, self._d.high))
+    )
+    maximumValue = prop(
+        "double", lambda self: self._d.high, lambda self, v: self.setValues(min(v, self._d.low), v)
+    )
     singleStep = prop("double", lambda self: self._d.step, setSingleStep)
 
     def _position(self, value):
@@ -332,7 +344,9 @@ class ctkRangeWidget(QtWidgets.QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._d = SimpleNamespace(slider=ctkDoubleRangeSlider(self), low=ctkDoubleSpinBox(self), high=ctkDoubleSpinBox(self))
+        self._d = SimpleNamespace(
+            slider=ctkDoubleRangeSlider(self), low=ctkDoubleSpinBox(self), high=ctkDoubleSpinBox(self)
+        )
         d = self._d
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -388,12 +402,22 @@ class ctkRangeWidget(QtWidgets.QWidget):
         self._d.low.setSuffix(text)
         self._d.high.setSuffix(text)
 
-    minimum = prop("double", lambda self: self._d.slider.minimum, lambda self, v: self.setRange(v, max(v, self.maximum)))
-    maximum = prop("double", lambda self: self._d.slider.maximum, lambda self, v: self.setRange(min(v, self.minimum), v))
-    minimumValue = prop("double", lambda self: self._d.slider.minimumValue,
-                        lambda self, v: self.setValues(v, max(v, self.maximumValue)))
-    maximumValue = prop("double", lambda self: self._d.slider.maximumValue,
-                        lambda self, v: self.setValues(min(v, self.minimumValue), v))
+    minimum = prop(
+        "double", lambda self: self._d.slider.minimum, lambda self, v: self.setRange(v, max(v, self.maximum))
+    )
+    maximum = prop(
+        "double", lambda self: self._d.slider.maximum, lambda self, v: self.setRange(min(v, self.minimum), v)
+    )
+    minimumValue = prop(
+        "double",
+        lambda self: self._d.slider.minimumValue,
+        lambda self, v: self.setValues(v, max(v, self.maximumValue)),
+    )
+    maximumValue = prop(
+        "double",
+        lambda self: self._d.slider.maximumValue,
+        lambda self, v: self.setValues(min(v, self.minimumValue), v),
+    )
     singleStep = prop("double", lambda self: self._d.slider.singleStep, setSingleStep)
     decimals = prop("int", lambda self: self._d.low.decimals, setDecimals)
     suffix = prop("QString", lambda self: self._d.low.suffix, setSuffix)

@@ -1,12 +1,18 @@
-"""Gives data nodes their items in the subject hierarchy, as Slicer's plugins do (they are Qt code, not in the wheel)."""
+"""Gives data nodes their items in the subject hierarchy, as Slicer's plugins (Qt code) do."""
 
 import slicer
 import vtk
 
 _OWNERS = {
-    "vtkMRMLLabelMapVolumeNode": "LabelMaps", "vtkMRMLVolumeNode": "Volumes", "vtkMRMLSegmentationNode": "Segmentations",
-    "vtkMRMLMarkupsNode": "Markups", "vtkMRMLModelNode": "Models", "vtkMRMLTransformNode": "Transforms",
-    "vtkMRMLTableNode": "Tables", "vtkMRMLTextNode": "Texts", "vtkMRMLPlotChartNode": "Charts",
+    "vtkMRMLLabelMapVolumeNode": "LabelMaps",
+    "vtkMRMLVolumeNode": "Volumes",
+    "vtkMRMLSegmentationNode": "Segmentations",
+    "vtkMRMLMarkupsNode": "Markups",
+    "vtkMRMLModelNode": "Models",
+    "vtkMRMLTransformNode": "Transforms",
+    "vtkMRMLTableNode": "Tables",
+    "vtkMRMLTextNode": "Texts",
+    "vtkMRMLPlotChartNode": "Charts",
 }
 
 
@@ -15,12 +21,16 @@ class SubjectHierarchyPlugins:
 
     def __init__(self, scene):
         self._scene = scene
-        for event, callback in ((scene.NodeAddedEvent, self._added), (scene.NodeAboutToBeRemovedEvent, self._removed)):
+        for event, callback in (
+            (scene.NodeAddedEvent, self._added),
+            (scene.NodeAboutToBeRemovedEvent, self._removed),
+        ):
             callback.__func__.CallDataType = vtk.VTK_OBJECT
             scene.AddObserver(event, callback)
         scene.AddObserver(scene.EndImportEvent, lambda *_: self._addMissing(), 10.0)
-        scene.AddObserver(scene.EndCloseEvent,
-                          lambda *_: slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene))
+        scene.AddObserver(
+            scene.EndCloseEvent, lambda *_: slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
+        )
 
     def _owner(self, node):
         return next((owner for kind, owner in _OWNERS.items() if node.IsA(kind)), None)

@@ -21,12 +21,13 @@ def host(tmp_path_factory):
 def head(name="head", shape=(40, 48, 44), ijkToRAS=None):
     """A made-up head: a grey ball with a bright spot on the patient's left, front, top."""
     import slicer
+
     k, j, i = np.indices(shape).astype("float32")
     centre = [(n - 1) / 2 for n in shape]
-    ball = (k - centre[0]) ** 2 + (j - centre[1]) ** 2 + (i - centre[2]) ** 2 < 17 ** 2
+    ball = (k - centre[0]) ** 2 + (j - centre[1]) ** 2 + (i - centre[2]) ** 2 < 17**2
     voxels = np.where(ball, 100, 0).astype("int16")
     voxels[24:32, 28:36, 8:16] = 255
-    # Rows of ijkToRAS: i runs to the right, j to the front, k to the top; so the spot is at the left of the patient.
+    # i runs to the right, j to the front, k to the top: the spot is at the patient's left.
     matrix = np.diag([2.0, 2.0, 2.0, 1.0]) if ijkToRAS is None else ijkToRAS
     matrix[:3, 3] = -matrix[:3, :3] @ [centre[2], centre[1], centre[0]]
     return slicer.util.addVolumeFromArray(voxels, matrix, name)
@@ -40,6 +41,7 @@ def coloured(picture):
 @pytest.fixture
 def widget(host):
     import slicer
+
     volume = head()
     widget = host.loadModule(SAMPLE)
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
@@ -49,6 +51,7 @@ def widget(host):
 
 def testModuleIsShown(host, widget):
     import slicer
+
     assert slicer.util.getModuleWidget("HostSample") is widget
     assert slicer.util.selectedModule() == "HostSample"
     assert slicer.util.modulePath("HostSample") == SAMPLE
@@ -65,6 +68,7 @@ def testModuleIsShown(host, widget):
 
 def testOverlayLegendAndLayers(host, widget):
     import slicer
+
     assert not coloured(host.captureView("Red")[30:, :]).any()
     host.click(widget.ui.applyButton)
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
@@ -80,7 +84,7 @@ def testOverlayLegendAndLayers(host, widget):
     assert rows.max() < height / 2, "and the front is above"
     legend.SetVisibility(True)
     withLegend = coloured(host.captureView("Red"))
-    right = withLegend[:, int(0.85 * width):]
+    right = withLegend[:, int(0.85 * width) :]
     assert right.sum() > 500, "the colour bar is drawn at the right border"
     composite.SetForegroundOpacity(0.0)
     legend.SetVisibility(False)
@@ -125,6 +129,7 @@ def testCollapsedSectionsAndWidgets(host, widget):
 
 def testNodeSelectorActions(host, widget):
     import slicer
+
     selector = widget.ui.mapSelector
     assert selector.currentNode() is None and selector.nodeCount() == 1
     heard = []
@@ -149,10 +154,15 @@ def testNodeSelectorActions(host, widget):
 def testStrictness(host, widget):
     import ctk
     import qt
+
     ui = widget.ui
     for mistake, kind, words in (
         (lambda: ui.applyButton.connect("clickd()", print), RuntimeError, "no signal clickd"),
-        (lambda: ui.thresholdSlider.connect("valueChanged(int)", print), RuntimeError, r"valueChanged\(double\)"),
+        (
+            lambda: ui.thresholdSlider.connect("valueChanged(int)", print),
+            RuntimeError,
+            r"valueChanged\(double\)",
+        ),
         (lambda: setattr(ui.applyButton, "mine", 1), AttributeError, "none can be added"),
         (lambda: setattr(ui.inputSelector, "mine", 1), AttributeError, "none can be added"),
         (lambda: setattr(ui.applyButton, "enabled", None), AttributeError, "needs a bool"),
@@ -178,6 +188,7 @@ def testStrictness(host, widget):
 
     def slot():
         received.append("called")
+
     ui.failButton.connect("clicked(bool)", slot)
     ui.failButton.disconnect("clicked(bool)", widget.onFail)
     host.click(ui.failButton)
@@ -204,6 +215,7 @@ def testChildProcesses(host, widget):
     import sys
 
     import qt
+
     host.click(widget.ui.processButton)
     assert not widget.ui.processButton.enabled
     host.wait(lambda: widget.ui.processButton.enabled, 20, "the child did not end")
@@ -226,11 +238,14 @@ def testChildProcesses(host, widget):
 def testVolumeRendering(host, widget):
     import slicer
     import vtk
+
     view = slicer.app.layoutManager().threeDWidget(0).threeDView()
     view.mrmlViewNode().SetBoxVisible(False)
     view.mrmlViewNode().SetAxisLabelsVisible(False)
     before = host.captureView("1")
-    display = slicer.modules.volumerendering.logic().CreateDefaultVolumeRenderingNodes(slicer.util.getNode("head"))
+    display = slicer.modules.volumerendering.logic().CreateDefaultVolumeRenderingNodes(
+        slicer.util.getNode("head")
+    )
     colors, opacity = vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
     for value, red, alpha in ((0, 0, 0), (50, 0, 0), (60, 1, 0.6), (255, 1, 1)):
         colors.AddRGBPoint(value, red, 0, 0)
@@ -242,7 +257,9 @@ def testVolumeRendering(host, widget):
     after = host.captureView("1")
     height, width = after.shape[:2]
     assert before[height // 2, width // 2, 2] > before[height // 2, width // 2, 0], "the empty view is blue"
-    middle = after[height // 2 - 5:height // 2 + 5, width // 2 - 5:width // 2 + 5].reshape(-1, 3).mean(axis=0)
+    middle = (
+        after[height // 2 - 5 : height // 2 + 5, width // 2 - 5 : width // 2 + 5].reshape(-1, 3).mean(axis=0)
+    )
     assert middle[0] > 2 * middle[2], "the ball is red"
     display.SetVisibility(False)
     eightBit = slicer.util.addVolumeFromArray(np.ones((4, 4, 4), "uint8"))
@@ -252,6 +269,7 @@ def testVolumeRendering(host, widget):
 def testSceneRoundTrip(host, widget, tmp_path):
     import slicer
     import vtk
+
     host.click(widget.ui.applyButton)
     oblique = np.eye(4)
     oblique[:3, :3] = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]) * [1.0, 2.0, 3.0]
@@ -283,6 +301,7 @@ def testSceneRoundTrip(host, widget, tmp_path):
 def testFilesKeepGeometry(host, tmp_path, ending):
     import SimpleITK as sitk
     import slicer
+
     matrix = np.diag([1.5, 2.0, 2.5, 1.0])
     volume = head(ijkToRAS=matrix)
     path = str(tmp_path / f"head{ending}")
@@ -300,6 +319,7 @@ def testFilesKeepGeometry(host, tmp_path, ending):
 
 def testSegmentationHierarchyAndMarkups(host):
     import slicer
+
     volume = head()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = hierarchy.GetItemByDataNode(volume)
@@ -311,8 +331,9 @@ def testSegmentationHierarchyAndMarkups(host):
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     identifier = segmentation.GetSegmentation().AddEmptySegment("spot")
     slicer.util.updateSegmentBinaryLabelmapFromArray(
-        (slicer.util.arrayFromVolume(volume) > 200).astype("uint8"), segmentation, identifier, volume)
-    assert slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, identifier, volume).sum() == 8 ** 3
+        (slicer.util.arrayFromVolume(volume) > 200).astype("uint8"), segmentation, identifier, volume
+    )
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, identifier, volume).sum() == 8**3
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     slicer.modules.markups.logic().JumpSlicesToLocation(-20, 16, 16, True)
     assert coloured(host.captureView("Green")).any(), "the segment is drawn"
@@ -326,6 +347,7 @@ def testSegmentationHierarchyAndMarkups(host):
 def testLayoutsOffsetsAndMouse(host):
     import slicer
     from PySide6 import QtCore, QtGui
+
     volume = head()
     manager = slicer.app.layoutManager()
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
@@ -337,15 +359,27 @@ def testLayoutsOffsetsAndMouse(host):
     red.sliceLogic().SetSliceOffset(-8.0)
     assert slider.value == pytest.approx(-8.0)
     place = QtCore.QPointF(red.sliceView().width / 2, red.sliceView().height / 2)
-    event = QtGui.QWheelEvent(place, place, QtCore.QPoint(), QtCore.QPoint(0, 120), QtCore.Qt.NoButton,
-                              QtCore.Qt.NoModifier, QtCore.Qt.NoScrollPhase, False)
+    event = QtGui.QWheelEvent(
+        place,
+        place,
+        QtCore.QPoint(),
+        QtCore.QPoint(0, 120),
+        QtCore.Qt.NoButton,
+        QtCore.Qt.NoModifier,
+        QtCore.Qt.NoScrollPhase,
+        False,
+    )
     host.app.sendEvent(red.sliceView(), event)
     assert red.sliceLogic().GetSliceOffset() != pytest.approx(-8.0), "the wheel moves the slice"
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     host.processEvents()
     assert red.isVisible() and not manager.sliceWidget("Green").isVisible()
-    text = "".join(f'<item><view class="vtkMRMLSliceNode" singletontag="{name}"/></item>' for name in ("Red", "Compare9"))
-    manager.layoutLogic().GetLayoutNode().AddLayoutDescription(901, f'<layout type="horizontal">{text}</layout>')
+    text = "".join(
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{name}"/></item>' for name in ("Red", "Compare9")
+    )
+    manager.layoutLogic().GetLayoutNode().AddLayoutDescription(
+        901, f'<layout type="horizontal">{text}</layout>'
+    )
     manager.setLayout(901)
     host.processEvents()
     assert manager.sliceWidget("Compare9").isVisible() and manager.sliceWidget("Red").isVisible()
@@ -356,6 +390,7 @@ def testReloadAndPackages(host, widget):
     from slicer.packaging import pip_install
 
     from Testing.Host import neighbours
+
     again = host.reloadModule()
     assert again is not widget and slicer.modules.HostSampleWidget is again
     host.click(again.ui.applyButton)
@@ -372,3 +407,19 @@ def testScreenshot(host, widget, tmp_path):
     bar = picture[36:56, 520:960].reshape(-1, 3).mean(axis=0)
     assert bar[0] > 180 and bar[2] < 120, "the red bar is where Slicer has it"
     assert picture[100:900, 10:480].mean() < 90, "the panel is dark"
+
+
+def testModuleThatFails(host, tmp_path):
+    for stage in ("__init__", "setup", "enter"):
+        path = tmp_path / f"Broken{stage.strip('_')}.py"
+        name = path.stem
+        path.write_text(
+            "from slicer.ScriptedLoadableModule import *\n"
+            f"class {name}(ScriptedLoadableModule):\n    pass\n"
+            f"class {name}Widget(ScriptedLoadableModuleWidget):\n"
+            f"    def {stage}(self, parent=None):\n        raise KeyError('{stage}')\n"
+        )
+        with pytest.raises(KeyError, match=stage):
+            host.loadModule(path)
+        assert Host.fresh() is host
+    host.loadModule(SAMPLE)

@@ -14,7 +14,7 @@ for _module in (qmrml, segmentselector):
 
 
 class UiLoader(QtUiTools.QUiLoader):
-    """`load(file)`: a PySide loader would refuse connections whose types it does not know, so they are made here."""
+    """`load(file)`: PySide's loader refuses connections whose types it does not know; they are made here."""
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -36,7 +36,9 @@ class UiLoader(QtUiTools.QUiLoader):
         connections = root.find("connections")
         wanted = []
         if connections is not None:
-            wanted = [tuple(c.findtext(k) for k in ("sender", "signal", "receiver", "slot")) for c in connections]
+            wanted = [
+                tuple(c.findtext(k) for k in ("sender", "signal", "receiver", "slot")) for c in connections
+            ]
             root.remove(connections)
         buffer = QtCore.QBuffer()
         buffer.setData(ElementTree.tostring(root))

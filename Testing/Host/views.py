@@ -1,4 +1,4 @@
-"""Slice and 3D views: VTK renders offscreen, the picture is painted into a Qt widget, Qt's events go to VTK."""
+"""Slice and 3D views: VTK renders offscreen, a Qt widget paints the picture and gives VTK Qt's events."""
 
 import numpy as np
 import slicer
@@ -6,11 +6,15 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from vtk.util.numpy_support import vtk_to_numpy
 
-_BUTTONS = {QtCore.Qt.LeftButton: "LeftButton", QtCore.Qt.MiddleButton: "MiddleButton", QtCore.Qt.RightButton: "RightButton"}
+_BUTTONS = {
+    QtCore.Qt.LeftButton: "LeftButton",
+    QtCore.Qt.MiddleButton: "MiddleButton",
+    QtCore.Qt.RightButton: "RightButton",
+}
 
 
 class RenderView(QtWidgets.QWidget):
-    """A widget that shows one vtkRenderWindow. Renders when it is next painted, however often it was asked to."""
+    """A widget that shows one vtkRenderWindow. Renders when next painted, however often it was asked."""
 
     resized = QtCore.Signal(QtCore.QSize)
 
@@ -124,8 +128,14 @@ class RenderView(QtWidgets.QWidget):
         ratio, modifiers = self.devicePixelRatioF(), event.modifiers()
         position = event.position() if hasattr(event, "position") else self.mapFromGlobal(QtGui.QCursor.pos())
         self._interactor.SetEventInformationFlipY(
-            round(position.x() * ratio), round(position.y() * ratio), bool(modifiers & QtCore.Qt.ControlModifier),
-            bool(modifiers & QtCore.Qt.ShiftModifier), key, repeat, None)
+            round(position.x() * ratio),
+            round(position.y() * ratio),
+            bool(modifiers & QtCore.Qt.ControlModifier),
+            bool(modifiers & QtCore.Qt.ShiftModifier),
+            key,
+            repeat,
+            None,
+        )
 
     def mousePressEvent(self, event, suffix="PressEvent"):
         if event.button() in _BUTTONS:
@@ -144,7 +154,9 @@ class RenderView(QtWidgets.QWidget):
 
     def wheelEvent(self, event):
         self._place(event)
-        self._interactor.InvokeEvent("MouseWheelForwardEvent" if event.angleDelta().y() > 0 else "MouseWheelBackwardEvent")
+        self._interactor.InvokeEvent(
+            "MouseWheelForwardEvent" if event.angleDelta().y() > 0 else "MouseWheelBackwardEvent"
+        )
 
     def enterEvent(self, event):
         self._place(event) if hasattr(event, "modifiers") else None
@@ -168,7 +180,7 @@ class RenderView(QtWidgets.QWidget):
 
 
 class SliceView(RenderView):
-    """qMRMLSliceView: the reformatted slice as an image, displayable managers over it, annotations in the corner."""
+    """qMRMLSliceView: the reformatted slice, displayable managers over it, annotations in the corner."""
 
     def __init__(self, factory, logic, parent=None):
         self._logic = logic

@@ -61,9 +61,22 @@ class ModulePanel(QtWidgets.QWidget):
         self._area.setWidgetResizable(True)
         self._area.setFrameShape(QtWidgets.QFrame.NoFrame)
         self._area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
+        self._area.installEventFilter(self)
         column.addWidget(self._help)
         column.addWidget(self._area, 1)
         self._help.hide()
+
+    def eventFilter(self, watched, event):
+        # As in Slicer, a panel that needs more room gets it: it never scrolls sideways.
+        if (
+            event.type() in (QtCore.QEvent.LayoutRequest, QtCore.QEvent.Resize)
+            and self._area.widget() is not None
+        ):
+            bar = self._area.verticalScrollBar()
+            self._area.setMinimumWidth(
+                self._area.widget().minimumSizeHint().width() + (bar.width if bar.isVisible() else 0)
+            )
+        return False
 
     @property
     def helpAndAcknowledgmentVisible(self):
@@ -86,6 +99,7 @@ class ModulePanel(QtWidgets.QWidget):
         """Show a module's widget and help."""
         widget = module.widgetRepresentation()
         self.clear()
+        widget.installEventFilter(self)
         self._area.setWidget(widget)
         widget.show()
         texts = [getattr(module, name, "") for name in ("helpText", "acknowledgementText")]

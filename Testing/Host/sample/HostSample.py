@@ -1,4 +1,4 @@
-"""A small scripted module with which the host is tested: makes a map of bright voxels and shows it over the volume."""
+"""A small module with which the host is tested: shows a map of bright voxels over a volume."""
 
 import logging
 import sys
@@ -9,7 +9,14 @@ import slicer
 import vtk
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import Choice, FloatRange, RangeBounds, WithinRange, parameterNodeWrapper, parameterPack
+from slicer.parameterNodeWrapper import (
+    Choice,
+    FloatRange,
+    RangeBounds,
+    WithinRange,
+    parameterNodeWrapper,
+    parameterPack,
+)
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -31,8 +38,14 @@ class HostSample(ScriptedLoadableModule):
 
 def registerSampleData():
     import SampleData
+
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="HostSample", sampleName="Nothing", uris="file:///nothing", fileNames="nothing.nrrd", nodeNames="Nothing")
+        category="HostSample",
+        sampleName="Nothing",
+        uris="file:///nothing",
+        fileNames="nothing.nrrd",
+        nodeNames="Nothing",
+    )
 
 
 @parameterPack
@@ -113,7 +126,9 @@ class HostSampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _checkCanApply(self, caller=None, event=None):
         self.ui.applyButton.enabled = self._parameterNode.inputVolume is not None
-        self.ui.applyButton.toolTip = _("Show the map") if self._parameterNode.inputVolume else _("Select a volume")
+        self.ui.applyButton.toolTip = (
+            _("Show the map") if self._parameterNode.inputVolume else _("Select a volume")
+        )
 
     def onApply(self):
         with slicer.util.tryWithErrorDisplay(_("The map could not be made."), waitCursor=True):
