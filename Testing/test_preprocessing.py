@@ -313,3 +313,12 @@ def test_real_volumes_go_there_and_back(name: str, request: pytest.FixtureReques
     seen = ((index >= 0) & (index <= np.array(grid.size) - 1)).all(-1)
     assert seen.mean() > 0.1
     assert np.abs(back[:, seen] - truth[:, seen]).max() < 1e-3
+
+
+def test_the_shipped_networks_see_what_they_were_trained_on(tumour: Path) -> None:
+    """The training prepares its images by code of its own: both must come to the same numbers."""
+    from XAIExplainLib.networks import preparation
+
+    assert preparation.PREPROCESSING == SHIPPED
+    expected = preparation.prepare(SimpleITK.ReadImage(str(tumour)))
+    np.testing.assert_allclose(Preprocessing(SHIPPED)(load_volume(tumour))[0][0], expected, atol=1e-3)

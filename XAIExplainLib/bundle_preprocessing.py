@@ -86,12 +86,12 @@ class BundlePreprocessing:
         affine = torch.from_numpy(volume.geometry.ras_affine)
 
         def image(array: np.ndarray) -> Any:
-            meta: dict[str, Any] = {
+            meta = {
                 "original_channel_dim": 0,
                 "filename_or_obj": volume.name,
                 "spatial_shape": array.shape[1:],
+                "space": "RAS",  # Orientationd reads it
             }
-            meta["space"] = "RAS"  # Orientationd reads it
             return MetaTensor(torch.from_numpy(array.copy()), affine=affine.clone(), meta=meta)
 
         if len(self.keys) == len(channels) > 1:  # one file a channel, put together by a later transform
