@@ -21,10 +21,11 @@ class Host:
         host.wait(lambda: widget.ui.resultTable.rowCount, timeout=30, message="no result")
         host.screenshot("window.png"); host.captureView("Red", "red.png")
 
-    `host.dialogs` is the list of what would have asked or told the user, each {"kind", "text", "title",
-    "details", ...}; `host.answers` says what to answer (see `dialogs.Answers`). `host.errors` is the list of
-    exceptions that no one caught: in slots, in observers, in timers. `host.testing` is what
-    `slicer.app.testingEnabled()` tells (True at first).
+    `host.dialogs`: what would have asked or told the user, each {"kind", "text", "title", "details", ...}.
+    `host.answers`: what to answer, see `dialogs.Answers`.
+    `host.errors`: exceptions that no one caught, in slots, observers and timers.
+    `host.vtkErrors`: what VTK and MRML reported as errors.
+    `host.testing`: what `slicer.app.testingEnabled()` tells, True at first.
     """
 
     _instance = None
@@ -62,7 +63,7 @@ class Host:
         slicershim.installAfter(self.app, self.scene)
         dialogs.interactive = interactive
         dialogs.shown.clear()
-        self.errors, self._widget, self._module = [], None, None
+        self.errors, self.vtkErrors, self._widget, self._module = [], [], None, None
         self._catchErrors()
         self._buildWindow(size)
         # Without it the interpreter frees Qt and VTK in an order that they do not survive.
@@ -297,6 +298,7 @@ class Host:
         self.dialogs.clear()
         self.answers.__init__()
         self.errors.clear()
+        self.vtkErrors.clear()
         self.testing = True
         self.window.resize(*size)
         self.processEvents()
@@ -314,6 +316,21 @@ class Host:
             traceback.print_exception(kind, error, trace)
 
         sys.excepthook = remember
+        import vtk
+        from PySide6 import QtCore
+
+        @vtk.calldata_type(vtk.VTK_STRING)
+        def rememberVtk(window, event, text):
+            self.vtkErrors.append(text.strip())
+
+        vtk.vtkOutputWindow.GetInstance().AddObserver("ErrorEvent", rememberVtk)
+
+        def qtMessage(level, context, text):
+            # Said of every window by Qt's platform without a screen.
+            if "propagateSizeHints" not in text:
+                print(text, file=sys.stderr)
+
+        QtCore.qInstallMessageHandler(qtMessage)
 
     def _check(self):
         if self.errors:

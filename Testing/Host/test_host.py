@@ -1,6 +1,8 @@
 """The host itself, driven through the small module in sample/."""
 
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -211,9 +213,6 @@ def testMessagesAndErrors(host, widget):
 
 
 def testChildProcesses(host, widget):
-    import subprocess
-    import sys
-
     import qt
 
     host.click(widget.ui.processButton)
@@ -315,6 +314,11 @@ def testFilesKeepGeometry(host, tmp_path, ending):
     assert np.allclose(again.GetSpacing(), (1.5, 2.0, 2.5))
     with pytest.raises(RuntimeError, match="does not exist"):
         slicer.util.loadVolume(str(tmp_path / "missing.nrrd"))
+    assert host.vtkErrors == []
+    (tmp_path / "broken.nrrd").write_text("no image")
+    with pytest.raises(RuntimeError, match="cannot be read"):
+        slicer.util.loadVolume(str(tmp_path / "broken.nrrd"))
+    assert host.vtkErrors
 
 
 def testSegmentationHierarchyAndMarkups(host):
@@ -423,3 +427,21 @@ def testModuleThatFails(host, tmp_path):
             host.loadModule(path)
         assert Host.fresh() is host
     host.loadModule(SAMPLE)
+
+
+def testCommandLine(tmp_path):
+    picture = tmp_path / "out.png"
+    command = [
+        sys.executable,
+        "-m",
+        "Testing.Host",
+        SAMPLE,
+        "--screenshot",
+        str(picture),
+        "--size",
+        "900x600",
+    ]
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert picture.stat().st_size > 10000
