@@ -159,8 +159,10 @@ def test_ctrl_c_ends_a_run_with_130_and_leaves_nothing(case, tmp_path):
         "sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job, as these tests may be, ignores Ctrl-C, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdout.readline() == "at work\n"
     start = time.monotonic()
     process.send_signal(signal.SIGINT)

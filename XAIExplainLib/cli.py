@@ -76,7 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="a parameter of the method; may be repeated",
     )  # fmt: skip
     explain.add_argument("--memory", metavar="SIZE", help="memory that the run may use, for example 4GiB")
-    explain.add_argument("--device", metavar="NAME", help="cpu, cuda, ...; by default the model's")
+    explain.add_argument("--device", metavar="NAME", help="cpu (the default), cuda or mps")
     explain.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default 0)")
     explain.add_argument("--quiet", action="store_true", help="no progress and no summary")
     explain.set_defaults(run=_explain)

@@ -123,7 +123,7 @@ class LocalEngine:
             raise CancelledError
         result = explain(
             model, volume, method, target=request.get("target"), progress=run.progress, cancel=run.cancelled,
-            device=request.get("device"), memory=request.get("memory"), seed=int(request.get("seed") or 0),
+            device=request.get("device") or "cpu", memory=request.get("memory"), seed=int(request.get("seed") or 0),
             **parameters,
         )  # fmt: skip
         if run.cancelled():
