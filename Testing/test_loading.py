@@ -258,8 +258,9 @@ def test_exported_programs(tmp_path: Path, small: Small, case: Volume, dynamic: 
     model(x).sum().backward()
     assert x.grad is not None and bool(x.grad.abs().sum() > 0)
     assert model.predict(case).logits is not None
-    with pytest.raises(XAIError, match="cannot take an input of .*x 9"):
+    with pytest.raises(XAIError, match="cannot take an input of .*x 9") as caught:
         model.predict(Volume(np.zeros((2, 8, 8, 9))))
+    assert "one size of input" in caught.value.hint
 
 
 def test_an_exported_program_could_run_code_so_it_is_not_opened(tmp_path: Path, small: Small) -> None:

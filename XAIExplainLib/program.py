@@ -86,10 +86,10 @@ def cannot_take(name: str, tensor: torch.Tensor, error: Exception) -> XAIError:
     # TorchScript prints its own stack first, and the reason last.
     reason = lines[-1] if "TorchScript" in text else lines[0]
     shape = " x ".join(map(str, tensor.shape))
-    return XAIError(
-        f"The network {name} cannot take an input of {shape}: {reason[:200].rstrip('.')}.",
-        "Check its preprocessing: the size, channels and spacing that it was trained with.",
-    )
+    hint = "Check its preprocessing: the size, channels and spacing that it was trained with."
+    if reason.startswith("Guard failed"):  # the check that torch.export writes before a program of one size
+        hint = "It was exported for one size of input: crop, pad or resize to that, or export it with dynamic shapes."
+    return XAIError(f"The network {name} cannot take an input of {shape}: {reason[:200].rstrip('.')}.", hint)
 
 
 def wrong_channels(name: str, wanted: int, got: int) -> XAIError:

@@ -47,6 +47,9 @@ class Orient(Step):
 
     ``RAS``: growing i goes to the patient's Right, j to Anterior, k to Superior. An oblique grid keeps its
     angles: each axis goes to the letter that it follows most closely.
+
+    A network's tensor has the axes (k, j, i). MONAI's loaders give (i, j, k): what a network was trained on after
+    MONAI's ``Orientation("RAS")`` is ``SAR`` here.
     """
 
     name: ClassVar[str] = "orient"
