@@ -19,7 +19,7 @@ def _vjp(step: Step, cotangent: Any, values: dict[str, Any]) -> dict[str, torch.
     leaves = {}
     for argument in step.tensors():
         value = values[argument.name]
-        if isinstance(value, torch.Tensor) and value.is_floating_point():
+        if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
             leaves[argument.name] = value.detach().requires_grad_()
     if not leaves:
         return {}

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import sympy
 import torch
 from torch.utils import _pytree as pytree
 
 from XAIExplainLib.errors import XAIError
 
 MAXIMUM_BATCH = 1 << 16
-_DROPOUT = ("dropout", "feature_dropout", "alpha_dropout", "native_dropout")
 _BATCH_STATISTICS = ("_native_batch_norm_legit_functional", "_native_batch_norm_legit")
 
 
@@ -67,7 +67,13 @@ class Graph:
     def __init__(
         self, program: torch.export.ExportedProgram, output: int | str | None = None, shape: tuple[int, ...] = ()
     ) -> None:
-        program = program.run_decompositions({})
+        try:
+            program = program.run_decompositions({})
+        except Exception as error:  # noqa: BLE001 - torch 2.13 fails so on some loaded programs with sizes such as 4 * s
+            raise XAIError(
+                f"torch cannot show the operations of this program ({type(error).__name__}: {_first_line(error)}).",
+                "Export it for one size of image, or use gradient, integrated_gradients or occlusion.",
+            ) from error
         self.constants = _constants(program)
         users = [
             spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"
@@ -79,9 +85,13 @@ class Graph:
             )
         self.input = users[0]
         self.nodes = [node for node in program.graph.nodes if node.op == "call_function"]
-        outputs = _flat_nodes(next(node for node in program.graph.nodes if node.op == "output").args)
-        self.output = outputs[_output_index(program.call_spec.out_spec, output)].name
+        self.output = _answer(program, output)
         self._sizes = {node.name: _sizes(node) for node in program.graph.nodes}
+        self.kinds = {  # the type of each tensor's numbers
+            node.name: node.meta["val"].dtype
+            for node in program.graph.nodes
+            if isinstance(node.meta.get("val"), torch.Tensor)
+        }
         batch = self._sizes[self.input][0]
         self._batch_symbol = batch
         self._bind_sizes(shape)
@@ -94,13 +104,13 @@ class Graph:
     def _bind_sizes(self, shape: tuple[int, ...]) -> None:
         """Put numbers in place of the sizes of an image that the program leaves open."""
         declared = self._sizes[self.input][1:]
-        fixed = tuple(size for size in declared if isinstance(size, int))
-        if shape and (len(shape) != len(declared) or len(fixed) == len(declared) and fixed != shape):
+        known = _solved(declared, shape) if shape else {}
+        if known is None:
+            wanted = ", ".join(str(size) if isinstance(size, int) else "any" for size in declared)
             raise XAIError(
-                f"The program was exported for images of shape {fixed}, and this one has the shape {shape}.",
+                f"The program was exported for images of shape ({wanted}), and this one has the shape {shape}.",
                 "Give a preprocessing that makes images of that size, or export it with dynamic shapes.",
             )
-        known = {size: given for size, given in zip(declared, shape, strict=False) if not isinstance(size, int)}
         for name, sizes in self._sizes.items():
             self._sizes[name] = tuple(size if isinstance(size, int) else _bound(size, known) for size in sizes)
 
@@ -127,10 +137,11 @@ class Graph:
         return torch.float32
 
     def to(self, *arguments: Any, **keywords: Any) -> Graph:
-        """Move the constants in place, with `torch.Tensor.to`'s arguments; integers keep their type."""
+        """Move the constants in place, as `torch.nn.Module.to`: integers keep their type, complex their kind."""
+        device, dtype, _, _ = torch._C._nn._parse_to(*arguments, **keywords)
         for name, value in self.constants.items():
-            if isinstance(value, torch.Tensor) and value.is_floating_point():
-                self.constants[name] = value.to(*arguments, **keywords)
+            if isinstance(value, torch.Tensor):
+                self.constants[name] = value.to(device, dtype if value.is_floating_point() else None)
         return self
 
     def run(
@@ -179,6 +190,10 @@ class Graph:
     def forward(self, x: torch.Tensor, check: Callable[[], None] | None = None) -> torch.Tensor:
         """The network's answer, shape (N, ...)."""
         return self.run(x, check=check)[self.output]
+
+    def freed_after(self, node: str) -> list[str]:
+        """Names of the values that no operation reads after `node`."""
+        return self._last_use.get(node, [])
 
     def between(self, start: str, end: str) -> set[str]:
         """Names of the nodes that carry numbers from `start` to `end`, both included; sizes and indices do not."""
@@ -267,9 +282,8 @@ def export(network: torch.nn.Module, x: torch.Tensor, output: int | str | None =
         try:
             program = torch.export.export(network, (x[:1],), strict=False)
         except Exception as error:  # noqa: BLE001 - torch.export raises many kinds; each means the same here
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise XAIError(
-                f"torch.export cannot turn this network into a graph: {reason}",
+                f"torch.export cannot turn this network into a graph: {_first_line(error)}",
                 "Methods that need only scores (occlusion) or gradients (gradient, integrated_gradients) still work.",
             ) from error
     return Graph(program, output)
@@ -306,23 +320,54 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Any]:
     return constants
 
 
-def _output_index(tree: Any, which: int | str | None) -> int:
-    """Which of the flattened outputs is the answer."""
-    indices = pytree.tree_unflatten(list(range(tree.num_leaves)), tree)
-    if which is not None and not isinstance(indices, int):
-        try:
-            indices = indices[which]
-        except (KeyError, IndexError, TypeError):
-            raise XAIError(
-                f"The network has no output {which!r}.", f"It gives {tree.num_leaves} tensors."
-            ) from None
-    return pytree.tree_leaves(indices)[0]
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
-def _flat_nodes(arguments: Any) -> list[torch.fx.Node]:
-    found: list[torch.fx.Node] = []
-    torch.fx.node.map_arg(arguments, found.append)
-    return found
+def _answer(program: torch.export.ExportedProgram, which: int | str | None) -> str:
+    """Name of the node that is the answer: the element `which` of what the network gives, or its first tensor."""
+    tree = program.call_spec.out_spec
+    given = [spec.arg for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"]
+    names = [argument.name if type(argument).__name__ == "TensorArgument" else None for argument in given]
+    answers = pytree.tree_unflatten(names, tree)
+    if isinstance(answers, list | tuple | dict):
+        if which is not None:
+            try:
+                answers = answers[which]  # type: ignore[index]
+            except (KeyError, IndexError, TypeError):
+                raise XAIError(
+                    f"The network has no output {which!r}.", f"It gives {tree.num_leaves} tensors."
+                ) from None
+        else:
+            elements = answers.values() if isinstance(answers, dict) else answers
+            answers = next((element for element in elements if isinstance(element, str)), None)
+    if not isinstance(answers, str):
+        raise XAIError(
+            "The network's output is no tensor." if which is None else f"The network's output {which!r} is no tensor.",
+            "Wrap it in a module that gives one tensor, or name another output.",
+        )
+    return answers
+
+
+def _solved(declared: tuple[Any, ...], shape: tuple[int, ...]) -> dict[Any, int] | None:
+    """Numbers for the symbols in the declared sizes, or None where no numbers make them `shape`."""
+    if len(shape) != len(declared):
+        return None
+    known: dict[Any, int] = {}
+    for size, given in zip(declared, shape, strict=True):
+        if isinstance(size, int):
+            if size != given:
+                return None
+            continue
+        left = size.subs(known)
+        for symbol in left.free_symbols:  # one at most: an axis such as 4 * s
+            answers = sympy.solve(left - given, symbol)
+            if len(answers) != 1 or not answers[0].is_integer:
+                return None
+            known[symbol] = int(answers[0])
+        if size.subs(known) != given:
+            return None
+    return known
 
 
 def _sizes(node: torch.fx.Node) -> tuple[Any, ...]:
@@ -339,10 +384,10 @@ def _bound(size: Any, known: dict[Any, int]) -> Any:
 
 
 def _carries_numbers(node: torch.fx.Node) -> bool:
-    """Whether the value is a floating-point tensor, or several values of which one may be."""
+    """Whether the value is a tensor of real or complex numbers, or several values of which one may be."""
     value = node.meta.get("val")
     return not isinstance(value, torch.Tensor | torch.SymInt | int | bool) or (
-        isinstance(value, torch.Tensor) and value.is_floating_point()
+        isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
     )
 
 
@@ -372,10 +417,20 @@ def _stack(node: torch.fx.Node) -> list[tuple[str, str, str]]:
 def _refuse_training_mode(nodes: list[torch.fx.Node]) -> None:
     for node in nodes:
         name = operation(node)
-        training = (name in _DROPOUT and bool(node.args[2])) or (name == "batch_norm" and bool(node.args[5]))
-        if training or name in _BATCH_STATISTICS:
+        if _draws(node) or (name == "batch_norm" and bool(node.args[5])) or name in _BATCH_STATISTICS:
             raise XAIError(
                 "The network drops units or normalises over the batch, as in training, so its answers are no fixed "
                 "function of the image.",
                 "Call network.eval() before the export, and keep running statistics in its batch norms.",
             )
+
+
+def _draws(node: torch.fx.Node) -> bool:
+    """Whether the operation draws random numbers; one that may, such as dropout, has an argument that says so."""
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    for index, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+        if argument.name in ("train", "training", "dropout_p"):
+            named = node.kwargs.get(argument.name, argument.default_value)
+            return bool(node.args[index] if index < len(node.args) else named)
+    return True
