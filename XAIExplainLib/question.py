@@ -68,6 +68,7 @@ class Question:
         self._progress, self._cancel = progress, cancel
         self.diagnostics: dict[str, Any] = {"warnings": []}
         self._forward_bytes = self._backward_bytes = 0.0
+        self._plans: dict[str, tuple[set[str], set[str], float]] = {}
         self.check()
         self.output = self._outputs(self.x)
         self.score: Score = target.bind(model, self.output, prepared)
@@ -199,9 +200,7 @@ class Question:
         except XAIError:
             needed = self._backward_bytes
         else:
-            path = graph.between(graph.input, graph.output)
-            kept = kept_values(graph, DERIVATIVES, path, graph.input)
-            needed = forward_bytes(graph, kept, self.x.element_size())
+            needed = self._plan(graph, graph.input)[2]
             limit = graph.static_batch or limit
         return batch_for(needed, self.memory, limit, "The gradient")
 
@@ -226,12 +225,14 @@ class Question:
         tuple of torch.Tensor
             Value of the node, gradient of the same shape, scores (B,).
         """
-        path = graph.between(start, graph.output)
-        kept = kept_values(graph, DERIVATIVES, path, start) | {graph.output, start}
+        path, kept, needed = self._plan(graph, start)
+        batch_for(needed, self.memory, 1, "The gradient")
+        real = len(x)
+        x, samples = _filled(x, graph.static_batch), _filled(samples, graph.static_batch)
         values = graph.run(x, keep=kept, check=self.check)
         seed, score = self._seed(values[graph.output], samples)
         gradient = walk(graph, DERIVATIVES, values, seed, start, path, self.check)
-        return values[start], gradient, score
+        return values[start][:real], gradient[:real], score[:real]
 
     def nodes_with_gradient(self, reads: Callable[[str, torch.Tensor], bool]) -> list[str]:
         """Nodes of the graph, from the answer backwards, whose gradient for the first sample `reads` approves.
@@ -242,11 +243,11 @@ class Question:
             ``(node name, gradient) -> bool``.
         """
         graph = self.graph()
-        path = graph.between(graph.input, graph.output)
-        kept = kept_values(graph, DERIVATIVES, path, graph.input) | {graph.output}
-        batch_for(forward_bytes(graph, kept, self.x.element_size()), self.memory, 1, "Looking for a layer")
-        values = graph.run(self.x[:1], keep=kept, check=self.check)
-        seed, _ = self._seed(values[graph.output], torch.zeros(1, dtype=torch.long, device=self.x.device))
+        path, kept, needed = self._plan(graph, graph.input)
+        batch_for(needed, self.memory, 1, "Looking for a layer")
+        x = _filled(self.x[:1], graph.static_batch)
+        values = graph.run(x, keep=kept, check=self.check)
+        seed, _ = self._seed(values[graph.output], torch.zeros(len(x), dtype=torch.long, device=x.device))
         found: list[str] = []
 
         def visit(name: str, gradient: Any) -> None:
@@ -255,6 +256,14 @@ class Question:
 
         walk(graph, DERIVATIVES, values, seed, graph.input, path, self.check, visit)
         return found
+
+    def _plan(self, graph: Graph, start: str) -> tuple[set[str], set[str], float]:
+        """Of a walk back to `start`: its path, the values to keep, and the bytes that this takes a sample."""
+        if start not in self._plans:
+            path = graph.between(start, graph.output)
+            kept = kept_values(graph, DERIVATIVES, path, start) | {graph.output, start}
+            self._plans[start] = path, kept, forward_bytes(graph, kept, self.x.element_size())
+        return self._plans[start]
 
     def _by_graph(self, x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         graph = self.graph()
@@ -282,3 +291,8 @@ class Question:
         return seed, score.detach()
 
 
+def _filled(rows: torch.Tensor, batch: int | None) -> torch.Tensor:
+    """`rows`, the last one repeated up to the one batch size that a program takes; None is any."""
+    if batch is None or len(rows) == batch:
+        return rows
+    return torch.cat([rows, *[rows[-1:]] * (batch - len(rows))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import weakref
@@ -77,19 +78,22 @@ def forward_bytes(graph: Graph, kept: set[str] | None = None, item: int = 4) -> 
     item : int
         Bytes of a number.
     """
-    kept = kept or set()
-    last: dict[str, int] = {}
+    roots = _roots(graph)
+    kept = {roots.get(name, name) for name in kept or ()}
+    last: dict[str, int] = {}  # a view holds the memory of what it looks at
     for position, node in enumerate(graph.nodes):
         for argument in node.all_input_nodes:
-            last[argument.name] = position
-    live = peak = float(_elements(graph, graph.input) * item)
+            last[roots.get(argument.name, argument.name)] = position
+    freed: dict[int, list[str]] = {}
+    for name, position in last.items():
+        if name not in kept and name not in graph.constants and name != graph.input:
+            freed.setdefault(position, []).append(name)
+    live = peak = float(_bytes(graph, graph.input, item))
     for position, node in enumerate(graph.nodes):
-        live += _elements(graph, node.name) * item
+        if node.name not in roots:
+            live += _bytes(graph, node.name, item)
         peak = max(peak, live)
-        for argument in node.all_input_nodes:
-            name = argument.name
-            if last[name] == position and name not in kept and name not in graph.constants and name != graph.input:
-                live -= _elements(graph, name) * item
+        live -= sum(_bytes(graph, name, item) for name in freed.get(position, ()))
     return peak * WORKSPACE
 
 
@@ -154,13 +158,27 @@ class _Counter(TorchDispatchMode):
 
 
 _VIEWS = frozenset({"view", "permute", "transpose", "expand", "select", "slice", "squeeze", "unsqueeze", "alias", "t"})
+_PARTS = frozenset({"split", "split_with_sizes", "chunk", "unbind"})
 
 
-def _elements(graph: Graph, name: str) -> int:
-    """Numbers that one sample's value of a node takes in memory; a view takes none."""
-    if graph.operations.get(name) in _VIEWS:
+def _roots(graph: Graph) -> dict[str, str]:
+    """For each node whose value is a view: the node whose memory it looks at."""
+    roots: dict[str, str] = {}
+    for node in graph:
+        operation = graph.operations[node.name]
+        if not node.all_input_nodes:
+            continue
+        source = node.all_input_nodes[0].name
+        part = operation == "getitem" and graph.operations.get(source) in _PARTS
+        if operation in _VIEWS | _PARTS or part:
+            roots[node.name] = roots.get(source, source)
+    return roots
+
+
+def _bytes(graph: Graph, name: str, item: int) -> int:
+    """Bytes of one sample's value of a node, where a real number takes `item`."""
+    shape, kind = graph.shape(name, 1), graph.kinds.get(name)
+    if not shape or kind is None:
         return 0
-    size = 1
-    for n in graph.shape(name, 1):
-        size *= n
-    return size if graph.shape(name, 1) else 0
+    size = item if kind.is_floating_point else 2 * item if kind.is_complex else kind.itemsize
+    return math.prod(shape) * size
