@@ -95,7 +95,7 @@ def explain(
     question.progress(1.0, "done")
     scores = question.scores_of_case.double()
     diagnostics = {
-        "score": float(scores.sum()) if len(scores) == 1 else float(scores.mean()),
+        "score": float(scores.mean()),
         "score_units": question.score.units,
         **question.diagnostics, **attribution.diagnostics,
         "seconds": time.perf_counter() - began, "peak_bytes": peak.bytes, "device": str(model.device),

@@ -238,9 +238,11 @@ def _require_segmentation(model: Model, output: torch.Tensor, prepared: Prepared
         raise XAIError(f"{what} can be explained for a segmentation only.", "Give a class as the target.")
 
 
-def _labels(output: torch.Tensor) -> torch.Tensor:
-    """The predicted class of every voxel, shape (N, *spatial); for one logit 1 where it is positive."""
-    return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0).long()
+def _found(model: Model, output: torch.Tensor) -> torch.Tensor:
+    """Where each class is found, bool (N, classes, *spatial): the largest logit, or each positive one."""
+    if model.overlapping or output.shape[1] == 1:
+        return output > 0
+    return torch.zeros_like(output, dtype=torch.bool).scatter_(1, output.argmax(1, keepdim=True), True)
 
 
 def _class_name(model: Model, index: int) -> str:
@@ -251,7 +253,7 @@ def _class_in(model: Model, output: torch.Tensor, inside: torch.Tensor, which: s
     if output.shape[1] == 1:
         return 0
     if which is None:
-        return int(_labels(output)[inside].bincount(minlength=output.shape[1]).argmax())
+        return int((_found(model, output) & inside[:, None]).transpose(0, 1).flatten(1).sum(1).argmax())
     return _column(model, which, output)
 
 
@@ -266,16 +268,17 @@ def _column(model: Model, which: str | int, output: torch.Tensor) -> int:
 
 
 def _segmented(model: Model, output: torch.Tensor, which: str | int | None) -> Score:
-    labels = _labels(output)
+    found = _found(model, output)
     if output.shape[1] == 1:
-        index, label = 0, 1
+        index = 0
     elif which is None:
-        counts = labels.flatten().bincount(minlength=output.shape[1])
-        counts[0] = 0  # class 0 is the background
-        index = label = int(counts.argmax())
+        counts = found.transpose(0, 1).flatten(1).sum(1)
+        if not model.overlapping:
+            counts[0] = 0  # class 0 is the background
+        index = int(counts.argmax())
     else:
-        index = label = _column(model, which, output)
-    inside = labels == label
+        index = _column(model, which, output)
+    inside = found[:, index]
     if not bool(inside.any()):
         raise XAIError(
             f"The network finds {_class_name(model, index)} nowhere in this volume.",

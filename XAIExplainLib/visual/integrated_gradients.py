@@ -73,7 +73,7 @@ def _completeness(question: Question, values: torch.Tensor, scores_of_baseline: 
     found = values.double().flatten(1).sum(1)
     error = float((found - wanted).abs().sum() / wanted.abs().sum().clamp_min(1e-12))
     question.diagnostics.update(
-        baseline_score=float(scores_of_baseline.double().sum()),
+        baseline_score=float(scores_of_baseline.double().mean()),  # over the slices, as the score is
         sum_of_map=float(found.sum()),
         completeness_error=error,
     )
