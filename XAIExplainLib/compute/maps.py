@@ -15,6 +15,9 @@ from XAIExplainLib.compute.graph import Graph, Layer
 from XAIExplainLib.compute.receptive import receptive_fields
 from XAIExplainLib.errors import XAIError
 
+_SPATIAL = ("conv", "max_pool", "avg_pool", "adaptive_", "_adaptive_", "upsample_", "batch_norm", "instance_norm")
+_REARRANGING = frozenset({"view", "reshape", "permute", "transpose", "movedim", "swapaxes", "flatten", "unflatten"})
+
 
 @dataclass(frozen=True)
 class MapLayer:
@@ -57,6 +60,8 @@ def as_map(graph: Graph, layer: Layer, grids: list[tuple[int, ...]]) -> MapLayer
     dims = len(graph.shape(graph.input, 1)) - 2
     shape = layer.shape
     if len(shape) == dims + 1 and shape[1:] in grids:
+        if shape[:-1] in grids and layer.node not in _channels_first(graph):
+            return None  # (C, *grid) or (*grid, C)? Where as many channels as cells along an axis, nobody can tell.
         return MapLayer(layer, shape[1:], shape[0])
     if len(shape) == 2:
         for grid in grids:
@@ -116,8 +121,21 @@ def _grids(graph: Graph) -> list[tuple[int, ...]]:
     for that alone: attention cuts its tokens into heads.
     """
     spatial = graph.shape(graph.input, 1)[2:]
-    grids = [(graph.sample_shape(name) or ())[1:] for name in receptive_fields(graph)]
+    made = [node.name for node in graph if graph.operations[node.name].startswith(_SPATIAL)]
+    shapes = [graph.sample_shape(name) or () for name in (*receptive_fields(graph), *made)]
+    grids = [shape[1:] for shape in shapes if len(shape) == len(spatial) + 1]
     for patch in range(1, min(spatial) + 1):
         if all(size % patch == 0 for size in spatial):
             grids.append(tuple(size // patch for size in spatial))
     return list(dict.fromkeys(grids))
+
+
+def _channels_first(graph: Graph) -> set[str]:
+    """Nodes that lie as convolutions do, (N, C, *grid): what these make, until something rearranges the axes."""
+    found = {graph.input}
+    for node in graph:
+        name = graph.operations[node.name]
+        sources = [argument.name for argument in node.all_input_nodes if argument.name in graph.dependent]
+        if name.startswith(_SPATIAL) or (name not in _REARRANGING and sources and all(one in found for one in sources)):
+            found.add(node.name)
+    return found
