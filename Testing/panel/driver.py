@@ -70,7 +70,7 @@ class Panel:
         if not self.desk.catalog.loaded or not self.logic.engine.alive:
             self.desk.restartEngine()
         self.say("")
-        self.wait(lambda: self.desk.model.info is not None or self.desk.engineError(), "no engine")
+        self.wait(lambda: self.desk.model.info or self.desk.model.error or self.desk.engineError(), "no engine")
 
     def say(self, text: str) -> None:
         self.desk.say(text)

@@ -15,18 +15,19 @@ CARDS = [
         {"name": "layer", "kind": "layer", "default": None, "help": "The layer whose map is shown."}]},
     {"name": "gradient", "title": "Gradient", "family": "Backpropagation", "signed": True, "parameters": []},
     {"name": "occlusion", "title": "Occlusion", "family": "Perturbation", "signed": True, "parameters": [
-        {"name": "window", "kind": "voxels", "default": 8, "help": "Size of the window.", "unit": "voxel", "minimum": 1},
-        {"name": "fill", "kind": "fill", "default": 0.0, "help": "What replaces the voxels.", "choices": ["mean", "blur"]},
+        {"name": "window", "kind": "voxels", "default": 8, "help": "Size.", "unit": "voxel", "minimum": 1},
+        {"name": "fill", "kind": "fill", "default": 0.0, "help": "What replaces.", "choices": ["mean", "blur"]},
         {"name": "batch", "kind": "integer", "default": 4, "help": "Windows at once.", "minimum": 1, "maximum": 64,
          "advanced": True},
         {"name": "exact", "kind": "boolean", "default": True, "help": "Whether edges count.", "advanced": True},
         {"name": "scale", "kind": "number", "default": 0.5, "help": "A share.", "minimum": 0.0, "maximum": 1.0,
          "advanced": True},
-        {"name": "order", "kind": "choice", "default": "raster", "choices": ["raster", "random"], "help": "In what order.",
+        {"name": "order", "kind": "choice", "default": "raster", "choices": ["raster", "random"], "help": "Order.",
          "advanced": True}]},
 ]  # fmt: skip
 COMMON = {
-    "chapter": "visual", "taxonomy": {"basis": "post hoc", "scope": "model-agnostic", "reach": "local"}, "needs": "scores",
+    "chapter": "visual", "needs": "scores",
+    "taxonomy": {"basis": "post hoc", "scope": "model-agnostic", "reach": "local"},
     "cost": "2 forward passes", "units": "score", "summary": "Says what it does.", "citation": "Nobody, Journal, 2020",
     "caution": "It is coarse.",
 }  # fmt: skip
@@ -140,9 +141,10 @@ class FakeEngine:
         title = next(card["title"] for card in CARDS if card["name"] == request["method"])
         return {
             "map": request["output"], "record": request["output"], "prediction": PREDICTION,
-            "diagnostics": {"score": 2.0, "seconds": 0.1, "peak_bytes": 2**30, "completeness_error": 0.01, "warnings": ["It is a test."]},
-            "display": {"minimum": float(values.min()), "maximum": float(values.max()), "p01": 0.0, "p50": 0.0, "p99": 1.0,
-                        "signed": request["method"] != "grad_cam", "units": "score", "title": title},
+            "diagnostics": {"score": 2.0, "seconds": 0.1, "peak_bytes": 2**30, "completeness_error": 0.01,
+                            "warnings": ["It is a test."]},
+            "display": {"minimum": float(values.min()), "maximum": float(values.max()), "p01": 0.0, "p50": 0.0,
+                        "p99": 1.0, "signed": request["method"] != "grad_cam", "units": "score", "title": title},
             "peak": {"index": [0, 0, 0], "lps": [0, 0, 0], "value": 1.0},
         }  # fmt: skip
 

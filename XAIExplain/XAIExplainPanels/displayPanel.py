@@ -32,6 +32,7 @@ class DisplayPanel(Panel):
         node = self.node
         mapNode = node.mapVolume if node is not None else None
         shown = record.isMap(mapNode) and stateOf(mapNode) is not None
+        self.widget.visible = shown or bool(record.maps())
         if node is not None:
             selectData(self.ui.viewModeComboBox, node.viewMode)
             selectData(self.ui.colorMapComboBox, node.colorMap)
