@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The module in the host."""
     pytest.importorskip("PySide6")
@@ -19,13 +19,10 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     # Slicer's Reload reads the library again; other tests of this process keep the one they have.
     library = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "XAIExplainLib"}
-    running = Host.instance()
-    host = running or Host(size=(1366, 768), home=tmp_path_factory.mktemp("host"))
+    host = Host.fresh(size=(1366, 768), home=tmp_path_factory.mktemp("host"))
     panel = Panel(host, tmp_path_factory.mktemp("engine"))
     yield panel
-    panel.widget.cleanup()
-    if running is None:
-        host.quit()
+    panel.logic.engine.stop()
     sys.modules.update(library)
 
 
@@ -37,3 +34,5 @@ def panel(loaded: Any) -> Iterator[Any]:
     if loaded.logic.busy:
         loaded.logic.explainer.abandon()
     loaded.host.assertNoErrors()
+    # The wheel of Slicer's core comes without the presets of volume rendering.
+    assert [error for error in loaded.host.vtkErrors if "presets" not in str(error)] == []

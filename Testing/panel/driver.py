@@ -64,6 +64,7 @@ class Panel:
         self.host.enterModule()
         self.host.closeScene()
         self.host.errors.clear()
+        self.host.vtkErrors.clear()
         self.host.dialogs.clear()
         self.desk.model._consented.clear()
         self.desk.modelPanel._fileChosen = False

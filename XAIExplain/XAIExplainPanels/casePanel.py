@@ -3,6 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.cases import casePath, caseTitle
 from XAIExplainPanels.panel import Panel, comboData, fillCombo
 
 
@@ -46,12 +47,3 @@ class CasePanel(Panel):
             self.node.inputVolume = node
         slicer.util.setSliceViewerLayers(background=node, foreground=None, fit=True)
         self.desk.predictWhenReady()
-
-
-def caseTitle(case):
-    return str(case.get("title") or case["name"])
-
-
-def casePath(case):
-    """Path of the case's volume."""
-    return str((case.get("paths") or {}).get("image") or "")

@@ -149,8 +149,10 @@ class Explainer:
             run.notes.append(_("The output was deleted meanwhile, so the map is in a new volume."))
         made = node is None
         if made:
-            node = slicer.mrmlScene.AddNewNodeByClass(
-                "vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(mapName(volumeNode, run, answer)))
+            node = slicer.vtkMRMLScalarVolumeNode()
+            node.SetName(slicer.mrmlScene.GenerateUniqueName(mapName(volumeNode, run, answer)))
+            node.SetAttribute("XAIExplain.Method", run.question["method"])  # the map selectors filter by it
+            node = slicer.mrmlScene.AddNode(node)
         try:
             exchange.readMap(answer.get("map") or run.path, volumeNode, node)
         except XAIError:

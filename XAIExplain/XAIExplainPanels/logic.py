@@ -6,7 +6,7 @@ import time
 import slicer
 
 from XAIExplainPanels import record
-from XAIExplainPanels.casePanel import casePath, caseTitle
+from XAIExplainPanels.cases import casePath, caseTitle
 from XAIExplainPanels.catalog import Catalog
 from XAIExplainPanels.display import MapDisplay
 from XAIExplainPanels.engine import Engine

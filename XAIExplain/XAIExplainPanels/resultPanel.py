@@ -40,7 +40,7 @@ def figures(mapNode):
         (_("Method"), methodText(mapNode)),
     ]
     if number(diagnostics.get("score")) is not None:
-        score = figure(diagnostics["score"])
+        score = "{} {}".format(figure(diagnostics["score"]), diagnostics.get("score_units") or "").strip()
         if number(diagnostics.get("baseline_score")) is not None:
             score += _(" (with nothing to see: {baseline})").format(baseline=figure(diagnostics["baseline_score"]))
         rows.append((_("Score of the network"), score))

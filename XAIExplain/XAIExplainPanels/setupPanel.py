@@ -16,6 +16,7 @@ class SetupPanel(Panel):
 
     def __init__(self, desk):
         super().__init__(desk)
+        self._shownError = None
         self.ui.installFrame.visible = False
         self.ui.setupSection.collapsed = True
         self.ui.interpreterEdit.currentPath = interpreter.interpreter()
@@ -29,8 +30,10 @@ class SetupPanel(Panel):
 
     def refresh(self):
         self.ui.statusLabel.text = self._status()
-        if self.desk.engineError():
-            self.ui.setupSection.collapsed = False
+        error = self.desk.engineError()
+        if error and error is not self._shownError:
+            self.ui.setupSection.collapsed = False  # once: the user may close it again
+        self._shownError = error
 
     def _status(self):
         engine, error = self.desk.logic.engine, self.desk.engineError()
