@@ -5,19 +5,12 @@ After Araujo, Norris, Sim, "Computing receptive fields of convolutional neural n
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from XAIExplainLib.compute.graph import Graph, operation
+from XAIExplainLib.compute.operations import MEETING, POINTWISE, STATISTICS, window_of
 
 Field = tuple[tuple[float, ...], tuple[float, ...]]  # centre of the first cell, step; in input voxels, one an axis
-_POINTWISE = frozenset(
-    "relu relu_ leaky_relu prelu elu selu gelu silu mish sigmoid tanh hardtanh hardswish hardsigmoid softplus clone "
-    "alias getitem batch_norm instance_norm group_norm native_group_norm native_batch_norm dropout "
-    "_native_batch_norm_legit_no_training contiguous neg exp log sqrt abs pow clamp feature_dropout".split()
-)
-_MEETING = frozenset(("add", "sub", "mul", "div", "cat", "maximum", "minimum"))
 
 
 def receptive_field(graph: Graph, node: str) -> Field | None:
@@ -45,7 +38,7 @@ def receptive_fields(graph: Graph) -> dict[str, Field]:
 def _through(graph: Graph, node: torch.fx.Node, fields: dict[str, Field | None], dims: int) -> Field | None:
     name = operation(node)
     arguments = [argument for argument in node.all_input_nodes if argument.name in fields]
-    if name in _MEETING:  # a gate of one value a channel (squeeze and excite) moves nothing
+    if name in MEETING:  # a gate of one value a channel (squeeze and excite) moves nothing
         grid = (graph.sample_shape(node.name) or ())[1:]
         arguments = [one for one in arguments if (graph.sample_shape(one.name) or ())[1:] == grid]
     sources = [fields[argument.name] for argument in arguments]
@@ -53,12 +46,14 @@ def _through(graph: Graph, node: torch.fx.Node, fields: dict[str, Field | None],
         return None
     first = sources[0]
     assert first is not None
-    if name in _POINTWISE and len(sources) == 1:
+    if name in (*POINTWISE, *STATISTICS) and len(sources) == 1:
         return first
-    if name in _MEETING:
+    if name in MEETING:
         steps = {field[1] for field in sources if field is not None}
         return first if len(steps) == 1 else None
-    window = _window(node, name, dims)
+    if name in ("pad", "constant_pad_nd"):
+        return _padded(node, first, dims)
+    window = window_of(node, name, dims)
     if window is None:
         return None
     kernel, stride, padding, dilation = window
@@ -70,31 +65,11 @@ def _through(graph: Graph, node: torch.fx.Node, fields: dict[str, Field | None],
     )
 
 
-def _window(node: torch.fx.Node, name: str, dims: int) -> tuple[list[int], ...] | None:
-    """Kernel, stride, padding and dilation of a convolution or pool over `dims` axes."""
-    if node.kwargs:
+def _padded(node: torch.fx.Node, field: Field, dims: int) -> Field | None:
+    """Cells added before the first move it outwards."""
+    given = node.args[1]
+    if not isinstance(given, list | tuple) or not all(isinstance(n, int) for n in given) or len(given) > 2 * dims:
         return None
-    args = [*node.args]
-
-    def given(index: int, default: Any) -> list[int] | None:
-        value = args[index] if index < len(args) else default
-        values = [value] if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else None
-        if not values:
-            values = [default] if isinstance(default, int) else list(default)
-        if isinstance(value, str) or not all(isinstance(v, int) for v in values):
-            return None
-        return values * dims if len(values) == 1 else values
-
-    if name == f"conv{dims}d":
-        weight = args[1]
-        sizes = weight.meta["val"].shape[2:] if isinstance(weight, torch.fx.Node) else ()
-        found = [[int(size) for size in sizes], given(3, 1), given(4, 0), given(5, 1)]
-    elif name == f"max_pool{dims}d":
-        kernel = given(1, 1)
-        found = [kernel, given(2, kernel), given(3, 0), given(4, 1)]
-    elif name == f"avg_pool{dims}d":
-        kernel = given(1, 1)
-        found = [kernel, given(2, kernel), given(3, 0), [1] * dims]
-    else:
-        return None
-    return None if any(values is None or len(values) != dims for values in found) else tuple(found)  # type: ignore[arg-type]
+    before = [*given[::2], *[0] * (dims - len(given) // 2)][::-1]  # written from the last axis to the first
+    centre, step = field
+    return tuple(c - s * int(n) for c, s, n in zip(centre, step, before, strict=True)), step  # type: ignore[call-overload, arg-type]

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from XAIExplainLib.compute.baselines import CHOICES, baseline
+from XAIExplainLib.compute.perturbation import Box, covered_scores
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
 
-Box = tuple[slice, ...]
 MOST_WINDOWS = 5_000_000
 
 
@@ -27,7 +27,7 @@ class Occlusion(Method):
     family = "Perturbation"
     model_specific = False
     needs = "scores"
-    cost = "one forward pass for each window that changes the image"
+    cost = "a part of a forward pass for each window that changes the image: what the window can reach"
     signed = True
     units = "drop of the score"
     summary = (
@@ -59,40 +59,29 @@ class Occlusion(Method):
         # A box that the cover does not change drops no score: no pass is needed.
         differs = (x != cover).any(1)
         changed = [
-            (box, sample)
-            for box in boxes
-            for sample in range(question.samples)
-            if bool(differs[_of(sample, box)].any())
+            [box for box in boxes if bool(differs[(sample, *box)].any())] for sample in range(question.samples)
         ]
         total = torch.zeros((question.samples, 1, *question.spatial), dtype=torch.float64)
         count = torch.zeros(question.spatial, dtype=torch.float64)
         for box in boxes:
             count[box] += 1
-        question.diagnostics.update(
-            windows=len(boxes) * question.samples, passes=len(changed) + question.samples, engine="module"
-        )
+        number = sum(map(len, changed))
+        question.diagnostics.update(windows=len(boxes) * question.samples, passes=number + question.samples)
         base = question.scores_of_case.double().cpu()
-        size = question.batch
-        largest = 0.0
-        for first in range(0, len(changed), size):
-            part = changed[first : first + size]
-            question.progress(first / len(changed), f"window {first + 1} of {len(changed)}")
-            samples = torch.tensor([sample for _, sample in part])
-            covered = x[samples.to(x.device)].clone()
-            for row, (box, sample) in enumerate(part):
-                covered[_of(row, box, slice(None))] = cover[_of(sample, box, slice(None))]
-            drops = base[samples] - question.scores(covered, samples).double().cpu()
-            for (box, sample), drop in zip(part, drops.tolist(), strict=True):
-                total[_of(sample, box, 0)] += drop
-                largest = max(largest, abs(drop))
+        largest, done = 0.0, 0
+        for sample, found in enumerate(changed):
+            question.progress(done / max(number, 1), f"window {done + 1} of {number}")
+            for indices, scores in covered_scores(question, sample, found, cover):
+                for index, score in zip(indices, scores.double().tolist(), strict=True):
+                    drop = float(base[sample]) - score
+                    total[(sample, 0, *found[index])] += drop
+                    largest = max(largest, abs(drop))
+                done += len(indices)
+                question.progress(done / number, f"window {done} of {number}")
         question.diagnostics["largest_drop"] = largest
         if bool((count == 0).any()):
             question.warn("The stride is larger than the window: voxels between the windows were never covered, 0.")
         return Attribution((total / count.clamp_min(1)).to(x.dtype))
-
-
-def _of(sample: int, box: Box, *channel: Any) -> tuple[Any, ...]:
-    return (sample, *channel, *box)
 
 
 def windows(spatial: tuple[int, ...], window: int | tuple[int, ...], stride: int | tuple[int, ...]) -> list[Box]:
