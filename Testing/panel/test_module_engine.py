@@ -55,9 +55,7 @@ def open_(panel: Any, files: Path, network: str) -> Any:
     return volume
 
 
-@pytest.mark.parametrize(
-    ("title", "method"), [("Grad-CAM", "grad_cam"), ("Occlusion sensitivity", "occlusion")]
-)
+@pytest.mark.parametrize(("title", "method"), [("Grad-CAM", "grad_cam"), ("Occlusion sensitivity", "occlusion")])
 def test_panel_shows_what_the_library_computes(real: Any, files: Path, title: str, method: str) -> None:
     import slicer
 

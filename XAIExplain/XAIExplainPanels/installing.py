@@ -78,10 +78,10 @@ def installPackages(path):
     constraints = writeConstraints()
     try:
         if importlib.util.find_spec("slicer.packaging") is not None:
-            import slicer.packaging
+            from slicer import packaging
 
-            slicer.packaging.pip_ensure(
-                slicer.packaging.load_requirements(path), constraints=constraints, prompt_install=False,
+            packaging.pip_ensure(
+                packaging.load_requirements(path), constraints=constraints, prompt_install=False,
                 requester=REQUESTER,
             )  # fmt: skip
         else:  # Slicer 5.10 and before
