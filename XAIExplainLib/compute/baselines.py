@@ -27,7 +27,7 @@ def baseline(x: torch.Tensor, kind: float | str) -> torch.Tensor:
 
 
 def blurred(x: torch.Tensor, sigmas: list[float]) -> torch.Tensor:
-    """Gaussian blur, one axis after the other; the image goes on as at its edge.
+    """Gaussian blur out to three sigmas, one axis after the other; the image goes on as at its edge.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def blurred(x: torch.Tensor, sigmas: list[float]) -> torch.Tensor:
         reach = max(1, int(round(3 * sigma)))
         places = torch.arange(-reach, size + reach, dtype=x.dtype, device=x.device)
         distance = places[reach : reach + size, None] - places
-        kernel = torch.exp(-0.5 * (distance / max(sigma, 1e-3)) ** 2)
+        kernel = torch.exp(-0.5 * (distance / max(sigma, 1e-3)) ** 2) * (distance.abs() <= reach)
         kernel = kernel / kernel.sum(1, keepdim=True)
         # Fold what lies beyond the edge onto the edge: the matrix is then (size, size).
         matrix = kernel[:, reach : reach + size].clone()
