@@ -1,0 +1,126 @@
+"""Occlusion: equal to captum's for every window and stride, and to MONAI's."""
+
+import pytest
+import torch
+from captum.attr import Occlusion
+from monai.visualize import OcclusionSensitivity
+
+from Testing.compute.graphs import network_of
+from Testing.networks_zoo import BY_NAME
+from Testing.visual.asking import asked, assert_close, rows
+from Testing.visual.test_integrated_gradients import BASELINES
+from XAIExplainLib.errors import XAIError
+from XAIExplainLib.visual.occlusion import windows
+
+
+def captums(network, x, window, stride, start=torch.zeros_like):
+    """The map (N, *spatial) by captum; a window covers all channels."""
+    channels = x.shape[1]
+    found = Occlusion(network).attribute(
+        x, sliding_window_shapes=(channels, *window), strides=(channels, *stride), baselines=start(x), target=1
+    )
+    return found[:, :1]
+
+
+CASES = [
+    ("plain odd, three channels", (11, 12, 9), (11, 12, 9)), ("plain odd, three channels", (12, 16, 14), (9, 8, 13)),
+    ("functional", (8, 8, 8), (4, 8, 5)), ("plain", (16, 16, 16), (4, 4, 4)), ("attending", (6, 6, 6), (5, 5, 5)),
+    ("spectral", (3, 4, 4), (3, 4, 4)), ("plain 2D", (9, 10), (5, 10)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "window", "stride"), CASES)
+def test_it_is_captums(name, window, stride):
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    result = asked(network, x, "occlusion", window=window, stride=stride)
+    assert_close(rows(result, x), captums(network, x, window, stride), 1e-4)
+
+
+@pytest.mark.parametrize("start", BASELINES)
+@pytest.mark.parametrize("name", ["odd", "plain 2D"])
+def test_what_covers(name, start):
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    window = (16,) * (x.dim() - 2)
+    result = asked(network, x, "occlusion", window=16, stride=16, fill=start)
+    assert_close(rows(result, x), captums(network, x, window, window, BASELINES[start]).float(), 1e-4)
+
+
+def test_it_is_monais_difference():
+    network, x = network_of("plain"), BY_NAME["plain"].image()
+    peer = OcclusionSensitivity(network, mask_size=8, n_batch=4, overlap=0.5, mode=0.0, activate=False)
+    maps, _ = peer(x)
+    result = asked(network, x, "occlusion", window=8, stride=4)
+    wanted = network(x)[0, 1] - torch.as_tensor(maps)[:, 1:2]
+    # MONAI pads nothing, and gives voxels near the edge to the windows that reach them: as here.
+    assert_close(rows(result, x)[..., 4:12, 4:12, 4:12], wanted[..., 4:12, 4:12, 4:12], 1e-4)
+
+
+def test_a_window_that_changes_nothing_costs_nothing():
+    network, x = network_of("plain"), BY_NAME["plain"].image()
+    x[..., 8:] = 0
+    result = asked(network, x, "occlusion", window=4, stride=4)
+    assert_close(rows(result, x), captums(network, x, (4, 4, 4), (4, 4, 4)), 1e-4)
+    assert result.diagnostics["passes"] == 1 + 32
+    assert result.diagnostics["windows"] == 64
+    assert not result.array[..., 8:].any()
+
+
+def test_a_window_larger_than_the_image_is_the_image():
+    network, x = network_of("plain"), BY_NAME["plain"].image()
+    result = asked(network, x, "occlusion", window=99, stride=99)
+    drop = float((network(x) - network(torch.zeros_like(x)))[0, 1])
+    assert torch.allclose(torch.from_numpy(result.array), torch.tensor(drop), rtol=1e-5)
+
+
+def test_a_stride_larger_than_the_window_leaves_gaps_and_says_so():
+    network, x = network_of("plain"), BY_NAME["plain"].image()
+    result = asked(network, x, "occlusion", window=2, stride=5)
+    assert "never covered" in result.diagnostics["warnings"][0]
+    wanted = torch.zeros_like(x)  # captum refuses such a stride
+    for box in windows((16, 16, 16), 2, 5):
+        covered = x.clone()
+        covered[0, 0][box] = 0
+        wanted[0, 0][box] = float((network(x) - network(covered))[0, 1])
+    assert_close(rows(result, x), wanted, 1e-4)
+    assert not result.array[2:5].any()
+
+
+def test_slices_of_a_2d_network_are_each_their_own():
+    network, x = network_of("plain 2D"), BY_NAME["plain 2D"].image(3)
+    together = rows(asked(network, x, "occlusion", window=8, stride=8), x)
+    alone = torch.cat([rows(asked(network, one[None], "occlusion", window=8, stride=8), one[None]) for one in x])
+    assert_close(together, alone, 1e-4)
+
+
+def test_a_single_bright_box_has_the_whole_drop():
+    """A network that adds up one box: only windows over it lower the score, by what they cover."""
+    def network(x):
+        return x[..., 4:8, 4:8, 4:8].sum((2, 3, 4)).repeat(1, 2)
+
+    x = torch.ones(1, 1, 12, 12, 12)
+    array = asked(network, x, "occlusion", window=4, stride=4).array
+    assert array[4:8, 4:8, 4:8].min() == array.max() == 64
+    assert array.sum() == 64 * 64
+
+
+@pytest.mark.parametrize(("shape", "window", "stride", "count"), [
+    ((10,), 4, 3, 3), ((10,), 4, 4, 3), ((10,), 4, 7, 2), ((10,), 20, 1, 1), ((10, 10), 5, 5, 4), ((7,), 1, 1, 7),
+    ((10,), 1, 10, 1),
+])  # fmt: skip
+def test_the_windows(shape, window, stride, count):
+    found = windows(shape, window, stride)
+    assert len(found) == count
+    assert all(0 <= part.start < part.stop <= size for box in found for part, size in zip(box, shape, strict=True))
+    if stride <= window:
+        covered = torch.zeros(shape)
+        for box in found:
+            covered[box] = 1
+        assert bool(covered.all())
+
+
+def test_impossible_windows_are_refused():
+    network, x = network_of("plain"), BY_NAME["plain"].image()
+    with pytest.raises(XAIError, match="2 numbers for 3 axes"):
+        asked(network, x, "occlusion", window=(4, 4))
+    with pytest.raises(XAIError, match="windows"):
+        windows((512, 512, 512), 1, 1)
