@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from Testing import bright
 from XAIExplainLib import cli
@@ -106,8 +107,18 @@ def test_a_map_that_cannot_be_written_is_refused_before_the_run(case, tmp_path, 
     assert explain(case, tmp_path, "--method", "gradient") == 2
 
 
+def test_a_program_that_only_calculates_is_not_asked_about(case, tmp_path):
+    assert explain(case[:-1], tmp_path / "map.nrrd", "--method", "gradient") == 0
+
+
 def test_a_model_with_code_needs_consent_and_the_error_says_so(case, tmp_path, capsys):
-    assert explain(case[:-1], tmp_path / "map.nrrd", "--method", "gradient") == 2
+    class Reader(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, :2] + torch.from_file("/etc/hostname", size=1, dtype=torch.uint8)
+
+    torch.jit.script(Reader()).save(tmp_path / "reader.pt")
+    words = [*case[:2], "--model", str(tmp_path / "reader.pt")]
+    assert explain(words, tmp_path / "map.nrrd", "--method", "gradient") == 2
     assert "--allow-code" in capsys.readouterr().err
 
 

@@ -126,7 +126,8 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.task:
         options["task"] = arguments.task
     return {
-        "volumes": arguments.volumes, "model": arguments.model, "consent": arguments.allow_code, "options": options,
+        "volumes": arguments.volumes, "model": arguments.model, "options": options,
+        "consent": arguments.allow_code or None,
     }  # fmt: skip
 
 

@@ -1,6 +1,12 @@
-"""Loading a model is loading code, unless it is weights: the user is asked before."""
+"""Loading a model is loading code, unless it is weights: the user is asked before.
+
+Consent is one of three: True, given; False, not given, so that every program asks, as the panel does; None, not asked
+yet: what `screening` finds to do nothing but calculate is loaded, and the rest asks.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from XAIExplainLib.errors import XAIError
 
@@ -25,7 +31,10 @@ class ConsentError(XAIError):
         )
 
 
-def require_consent(given: bool, name: str, what: str) -> None:
-    """Raise `ConsentError` unless consent was given."""
-    if not given:
-        raise ConsentError(name, what)
+def require_consent(given: bool | None, name: str, what: str, why: Callable[[], str]) -> None:
+    """Raise `ConsentError` unless consent was given, or was left open and `why` finds nothing that could run code."""
+    if given:
+        return
+    reason = why() if given is None else ""
+    if given is False or reason:
+        raise ConsentError(name, f"{what}, and {reason}" if reason else what)

@@ -142,10 +142,11 @@ class LocalEngine:
 
         name = _text(request, "model", "a bundled model's name, or the path of one")
         options = request.get("options") or {}
-        key = (name, bool(request.get("consent")), repr(sorted(options.items())), _state(name))
+        consent = request.get("consent", False)
+        key = (name, consent, repr(sorted(options.items())), _state(name))
         if key != self._model_key or self._model is None:
             self._model_key = self._model = None  # the old one's memory is free before the new one comes
-            self._model = load_model(name, consent=bool(request.get("consent")), **options)
+            self._model = load_model(name, consent=consent, **options)
             self._model_key = key
         return self._model
 

@@ -44,7 +44,7 @@ def bundled_models() -> list[BundledModel]:
     return [BundledModel(path.parent.name, path, read_json(path)) for path in found]
 
 
-def load_model(name_or_path: str | Path, *, consent: bool = False, **options: Any) -> Model:
+def load_model(name_or_path: str | Path, *, consent: bool | None = None, **options: Any) -> Model:
     """Load a model.
 
     Parameters
@@ -52,9 +52,10 @@ def load_model(name_or_path: str | Path, *, consent: bool = False, **options: An
     name_or_path : str or Path
         A bundled name; a JSON file that names a network and its weights, or a folder with ``model.json``; TorchScript;
         an archive of torch.export; a MONAI bundle, folder or zip.
-    consent : bool
-        Whether loading may run code. TorchScript, torch.export and MONAI bundles can; bundled names and JSON files
-        cannot, and need none.
+    consent : bool or None
+        Whether loading may run code. TorchScript, torch.export and MONAI bundles can. None looks into the file first:
+        one that does nothing but calculate is loaded, any other asks. False asks for each of them, True for none.
+        Bundled names and JSON files cannot run code.
     **options
         Arguments of `Model` over those that the file gives: ``classes``, ``preprocessing``, ``task``,
         ``spatial_dims``, ``output``, ...
@@ -67,7 +68,7 @@ def load_model(name_or_path: str | Path, *, consent: bool = False, **options: An
     Raises
     ------
     ConsentError
-        If the file can run code and `consent` is False.
+        If the file can run code and `consent` is not given.
     XAIError
         If there is no such model, or the file is damaged, refused or not understood.
     """

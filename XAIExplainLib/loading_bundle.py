@@ -21,6 +21,7 @@ from XAIExplainLib.errors import XAIError
 from XAIExplainLib.loading_settings import read_json, settings
 from XAIExplainLib.loading_weights import put_weights
 from XAIExplainLib.model import Model
+from XAIExplainLib.screening import why_bundle_can_run_code
 
 _CONFIGS = ("inference.json", "evaluate.json", "train.json")
 _NETWORKS = ("network_def", "network", "net")
@@ -28,7 +29,7 @@ _PREPROCESSING = ("preprocessing", "validate::preprocessing", "train::determinis
 _LAYOUT = "A MONAI bundle has configs/inference.json, configs/metadata.json and models/model.pt."
 
 
-def load_bundle(path: Path, consent: bool, options: dict[str, Any]) -> Model:
+def load_bundle(path: Path, consent: bool | None, options: dict[str, Any]) -> Model:
     """The model of a MONAI bundle, with the bundle's own preprocessing.
 
     Its inferer and postprocessing are left out: the network is asked about the whole prepared volume.
@@ -36,19 +37,22 @@ def load_bundle(path: Path, consent: bool, options: dict[str, Any]) -> Model:
     Raises
     ------
     ConsentError
-        Without consent: a configuration may name any function and hold Python expressions.
+        Without consent, if the configuration does more than name networks and transforms.
     XAIError
         If the bundle is incomplete or damaged.
     """
-    require_consent(consent, path.name, "a MONAI bundle, whose configuration holds Python expressions")
     with contextlib.ExitStack() as opened:
         root = path if path.is_dir() else opened.enter_context(_unpacked(path))
         config = next((c for name in _CONFIGS if (c := root / "configs" / name).is_file()), None)
         if config is None:
             raise XAIError(f"The bundle {path.name} has no configuration that can be read.", _LAYOUT)
-        described = _described(root / "configs" / "metadata.json", read_json(config))
-        opened.enter_context(_importable(root))
-        network, steps = _parsed(config, root, path.name)
+        read = read_json(config)
+        require_consent(consent, path.name, "a MONAI bundle, whose configuration can name any function",
+                        lambda: _why_it_can_run_code(read))  # fmt: skip
+        described = _described(root / "configs" / "metadata.json", read)
+        if consent:
+            opened.enter_context(_importable(root))
+        network, steps = _parsed(config, root, path.name, bool(consent))
         weights = root / "models" / "model.pt"
         if not weights.is_file():
             raise XAIError(f"The bundle {path.name} has no weights models/model.pt.", _LAYOUT)
@@ -58,7 +62,13 @@ def load_bundle(path: Path, consent: bool, options: dict[str, Any]) -> Model:
     return Model(network, **chosen)
 
 
-def _parsed(config: Path, root: Path, name: str) -> tuple[torch.nn.Module, BundlePreprocessing | None]:
+def _why_it_can_run_code(config: dict[str, Any]) -> str:
+    found = [next((key for key in _NETWORKS if key in config), None)]
+    found += [key for key in _PREPROCESSING if key.partition("::")[0] in config]
+    return why_bundle_can_run_code(config, [key for key in found if key])
+
+
+def _parsed(config: Path, root: Path, name: str, imports: bool) -> tuple[torch.nn.Module, BundlePreprocessing | None]:
     """The network and the preprocessing that a configuration makes; this runs what it says."""
     from monai.bundle import ConfigParser
 
@@ -68,7 +78,7 @@ def _parsed(config: Path, root: Path, name: str) -> tuple[torch.nn.Module, Bundl
             warnings.simplefilter("ignore")
             parser.read_config(str(config))
             parser["bundle_root"] = str(root)
-            if "imports" in parser:
+            if imports and "imports" in parser:
                 parser.get_parsed_content("imports")
             which = next((key for key in _NETWORKS if key in parser), None)
             network = parser.get_parsed_content(which) if which else None

@@ -1,4 +1,4 @@
-"""Programs: TorchScript and torch.export. Both can run code while they are loaded, so both ask first.
+"""Programs: TorchScript and torch.export. Both can run code, so both are looked into or ask first.
 
 TorchScript is a program by its nature. An archive of ``torch.export`` looks like data, but its reader unpickles tensors
 and constants without ``weights_only`` and evaluates the text of its shapes (`torch.export.pt2_archive._package`,
@@ -18,6 +18,7 @@ from XAIExplainLib.consent import require_consent
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.loading_settings import check_description, read_json, settings
 from XAIExplainLib.model import Model
+from XAIExplainLib.screening import why_export_can_run_code, why_script_can_run_code
 
 _DAMAGED = "Export it again with the torch of this installation, or copy it again."
 
@@ -41,13 +42,13 @@ def archive_kind(path: Path) -> str:
     return "checkpoint" if "data.pkl" in tails else ""
 
 
-def load_program(path: Path, kind: str, consent: bool, options: dict[str, Any]) -> Model:
+def load_program(path: Path, kind: str, consent: bool | None, options: dict[str, Any]) -> Model:
     """The model in a TorchScript or torch.export file, described by ``<file>.json`` where that lies beside it.
 
     Raises
     ------
     ConsentError
-        Without consent.
+        Without consent, if it does more than calculate.
     XAIError
         If the file is damaged or the program takes several inputs.
     """
@@ -57,7 +58,8 @@ def load_program(path: Path, kind: str, consent: bool, options: dict[str, Any]) 
             "Give the program itself: torch.export.save(torch.export.export(network, ...), 'network.pt2').",
         )
     what = "a TorchScript program" if kind == "torchscript" else "an exported program (torch.export)"
-    require_consent(consent, path.name, what)
+    why = why_script_can_run_code if kind == "torchscript" else why_export_can_run_code
+    require_consent(consent, path.name, what, lambda: why(path))
     described = _beside(path)
     chosen = {"name": path.name, "source": str(path), **settings(described, options)}
     try:
