@@ -191,6 +191,17 @@ def test_method_list_has_families_that_cannot_be_chosen(panel: Any) -> None:
     assert enabled == [False, True, True, False, True]
 
 
+def test_card_stays_closed(panel: Any) -> None:
+    section = panel.desk.method.ui.cardSection
+    assert not section.collapsed
+    panel.host.click(section)
+    panel.host.reloadModule()
+    section = panel.desk.method.ui.cardSection
+    assert section.collapsed
+    panel.wait(lambda: panel.desk.catalog.loaded, "no lists")
+    panel.host.click(section)
+
+
 def test_card_says_what_the_method_is(panel: Any) -> None:
     text = panel.desk.method.ui.cardLabel.text
     for word in ("Says what it does.", "post hoc", "model-agnostic", "2 forward passes", "It is coarse.", "Nobody"):

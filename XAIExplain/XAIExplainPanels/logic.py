@@ -79,6 +79,8 @@ class ExplainLogic:
             return None
         if node is not None:
             node.SetAttribute("XAIExplain.Case", case["name"])
+            if slicer.mrmlScene.GetFirstNodeByName(caseTitle(case)) is None:
+                node.SetName(caseTitle(case))  # some readers add a number for nothing
         return node
 
     def onNodeAboutToBeRemoved(self, node):

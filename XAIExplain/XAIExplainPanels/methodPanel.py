@@ -2,11 +2,15 @@
 
 import json
 
+import qt
+import slicer
 from slicer.i18n import tr as _
 
 from XAIExplainPanels.methodCard import cardText, grouped
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
 from XAIExplainPanels.parameterForm import ParameterForm
+
+CARD_SETTING = "XAIExplain/CardCollapsed"
 
 
 class MethodPanel(Panel):
@@ -16,14 +20,14 @@ class MethodPanel(Panel):
 
     def __init__(self, desk):
         super().__init__(desk)
-        import qt
-
         self.form = None
         self._formOf = None
         self._listed = None
         self._targets = None
         self._holder = qt.QVBoxLayout(self.ui.formWidget)
         self._holder.setContentsMargins(0, 0, 0, 0)
+        self.ui.cardSection.collapsed = slicer.util.settingsValue(CARD_SETTING, False, converter=slicer.util.toBool)
+        self.ui.cardSection.connect("contentsCollapsed(bool)", self.onCardCollapsed)
         self.ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChosen)
         self.ui.targetComboBox.connect("currentIndexChanged(int)", self.onTargetChosen)
 
@@ -41,7 +45,7 @@ class MethodPanel(Panel):
         selectData(self.ui.methodComboBox, node.method)
         card = methods.get(node.method)
         self.ui.cardLabel.text = cardText(card) if card else ""
-        self.ui.cardLabel.visible = bool(card)
+        self.ui.cardSection.visible = bool(card)
         if card is not None:
             self._refreshForm(card)
 
@@ -94,6 +98,9 @@ class MethodPanel(Panel):
         data = comboData(self.ui.methodComboBox)
         if self.node is not None and data:
             self.node.method = data
+
+    def onCardCollapsed(self, collapsed):
+        slicer.app.settings().setValue(CARD_SETTING, bool(collapsed))
 
     def onTargetChosen(self, index):
         data = comboData(self.ui.targetComboBox)

@@ -44,7 +44,7 @@ class XAIExplainParameterNode:
     viewMode: str = "overlay"
     opacity: Annotated[float, WithinRange(0, 1), Decimals(2), SingleStep(0.05)] = 0.6
     hiddenPercent: Annotated[float, WithinRange(0, 99.9), Decimals(1), SingleStep(1)] = 90
-    fullColorPercent: Annotated[float, WithinRange(50, 100), Decimals(1), SingleStep(0.5)] = 99.5
+    fullColorPercent: Annotated[float, WithinRange(50, 100), Decimals(1), SingleStep(0.5)] = 99.9
     colorMap: str = "automatic"
     interpolate: bool = True
     legendVisible: bool = True

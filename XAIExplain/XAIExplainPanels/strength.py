@@ -2,6 +2,7 @@
 
 import numpy as np
 import slicer
+import vtk
 
 # More voxels than this are sampled at a fixed step: a percentile of two million is exact enough for a slider.
 SAMPLES = 2_000_000
@@ -52,14 +53,18 @@ def stateOf(mapNode):
 
 
 def peakPosition(mapNode):
-    """World position (RAS) of the strongest voxel of the map, and its value; (None, 0) where it is zero everywhere."""
+    """
+    World position (RAS) of the voxel that speaks most for the answer, and its value; of the one that speaks most
+    against it where none speaks for it; (None, 0) where the map is zero everywhere.
+    """
     array = slicer.util.arrayFromVolume(mapNode)
-    k, j, i = np.unravel_index(int(np.argmax(np.abs(array))), array.shape)
+    place = int(np.argmax(array))
+    if array.flat[place] <= 0:
+        place = int(np.argmin(array))
+    k, j, i = np.unravel_index(place, array.shape)
     value = float(array[k, j, i])
     if value == 0:
         return None, 0.0
-    import vtk
-
     matrix = vtk.vtkMatrix4x4()
     mapNode.GetIJKToRASMatrix(matrix)
     position = matrix.MultiplyPoint((float(i), float(j), float(k), 1.0))[:3]
