@@ -114,10 +114,11 @@ class Panel:
     def chooseMethod(self, title: str) -> None:
         self.host.setCombo(self.desk.method.ui.methodComboBox, "    " + title)
 
-    def foregrounds(self) -> list[Any]:
+    def foregrounds(self) -> set[Any]:
+        """What the slice views show on top; one value if all show the same."""
         import slicer
 
-        return [node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+        return {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
 
     def count(self, className: str = "vtkMRMLNode") -> int:
         import slicer

@@ -45,7 +45,7 @@ def test_first_run_lays_the_map_over_the_volume(panel: Any) -> None:
     before = panel.red()
     mapNode = panel.apply()
     assert mapNode.GetName() == "head Grad-CAM enhancing"
-    assert panel.foregrounds() == [mapNode.GetID()] * 3
+    assert panel.foregrounds() == {mapNode.GetID()}
     composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
     assert composite.GetBackgroundVolumeID() == volume.GetID()
     assert composite.GetForegroundOpacity() == pytest.approx(0.6)
@@ -123,9 +123,9 @@ def test_another_question_gets_another_map_and_the_first_stays(panel: Any) -> No
     second = panel.apply()
     assert second.GetID() != first.GetID()
     assert second.GetName() == "head Occlusion enhancing"
-    assert panel.foregrounds() == [second.GetID()] * 3
+    assert panel.foregrounds() == {second.GetID()}
     panel.host.setCombo(panel.desk.displayPanel.ui.mapSelector, first.GetName())
-    assert panel.foregrounds() == [first.GetID()] * 3
+    assert panel.foregrounds() == {first.GetID()}
 
 
 def test_a_chosen_output_is_written_over(panel: Any) -> None:

@@ -69,7 +69,7 @@ def test_panel_shows_what_the_library_computes(real: Any, files: Path, title: st
     np.testing.assert_allclose(slicer.util.arrayFromVolume(mapNode), wanted.array, rtol=1e-4, atol=1e-6)
     assert title in mapNode.GetName()
     assert "Time" in real.desk.result.ui.figuresLabel.text
-    assert real.foregrounds() == [mapNode.GetID()] * 3
+    assert real.foregrounds() == {mapNode.GetID()}
 
 
 def test_every_method_of_the_engine_has_a_form_and_a_card(real: Any) -> None:

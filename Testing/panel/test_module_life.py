@@ -123,10 +123,10 @@ def test_a_map_that_came_while_away_is_shown_on_return(panel: Any) -> None:
     panel.press()
     panel.host.exitModule()
     panel.wait(lambda: not panel.logic.busy, "no end")
-    assert panel.foregrounds() == [None] * 3
+    assert panel.foregrounds() == {None}
     panel.host.enterModule()
     assert panel.node.mapVolume is not None
-    assert panel.foregrounds() == [panel.node.mapVolume.GetID()] * 3
+    assert panel.foregrounds() == {panel.node.mapVolume.GetID()}
 
 
 def test_scene_comes_back_from_a_file(panel: Any, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_scene_comes_back_from_a_file(panel: Any, tmp_path: Path) -> None:
     for index, color in zip((0, 60, 127, 200, 255), colors, strict=True):
         np.testing.assert_allclose(table.GetTableValue(index), color, atol=1 / 255)
     assert display.GetWindowLevelMax() == pytest.approx(window, rel=1e-4)
-    assert panel.foregrounds() == [again.GetID()] * 3
+    assert panel.foregrounds() == {again.GetID()}
     assert "Occlusion" in panel.desk.result.ui.figuresLabel.text
     nodes = panel.count()
     assert panel.apply().GetID() == again.GetID()
@@ -177,6 +177,19 @@ def test_reload_gives_a_working_panel_and_ends_the_old_engine(panel: Any) -> Non
     assert panel.widget is not old
     panel.wait(lambda: not running(process), "the old engine lives on")
     assert not Path(folder).exists()
+    assert panel.apply() is not None
+
+
+def test_quitting_in_the_middle_ends_the_engine_and_removes_its_files(panel: Any) -> None:
+    panel.addVolume()
+    slow(panel)
+    process, folder = panel.logic.engine.ready["pid"], panel.logic.folder.path
+    panel.widget.cleanup()  # what Slicer calls when it quits
+    panel.wait(lambda: not running(process), "the engine lives on")
+    assert not Path(folder).exists()
+    panel.widget.cleanup()  # and may call again
+    panel.order("")
+    panel.host.reloadModule()
     assert panel.apply() is not None
 
 
