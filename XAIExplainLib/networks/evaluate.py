@@ -146,6 +146,7 @@ def main() -> None:
     parser.add_argument("name", choices=["brain-lesion", "brain-lesion-shortcut"])
     parser.add_argument("--weights", type=Path, help="folder of weights.pt, if not the shipped one")
     parser.add_argument("--output", type=Path, help="JSON file; by default standard output")
+    parser.add_argument("--record", action="store_true", help="put the figures into the shipped model.json")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     parser.add_argument("--cases", type=int, default=240)
     parser.add_argument("--tumour", type=Path, help="NRRD of the head with a real tumour")
@@ -165,6 +166,9 @@ def main() -> None:
             figures["colin27_plain_scan"] = scan_figures(network, sitk.ReadImage(str(COLIN27_BRAIN)))
         if options.tumour:
             figures["real_tumour"] = scan_figures(network, extract_brain(sitk.ReadImage(str(options.tumour))))
+    if options.record:
+        path = MODELS / options.name / "model.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"figures": figures}, indent=2) + "\n")
     text = json.dumps(figures, indent=2) + "\n"
     if options.output:
         options.output.write_text(text)

@@ -48,7 +48,7 @@ class Recipe:
     rate: float = 3e-3
 
 
-RECIPES = {"brain-lesion": Recipe(), "brain-lesion-shortcut": Recipe(auxiliary=False, marker=True, epochs=1)}
+RECIPES = {"brain-lesion": Recipe(), "brain-lesion-shortcut": Recipe(auxiliary=False, marker=True, epochs=2)}
 
 
 def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, special
 
-from XAIExplainLib.networks.lesions.grid import TRAINING_GRID
+from XAIExplainLib.networks.lesions.fields import SmoothField
+from XAIExplainLib.networks.lesions.grid import TRAINING_GRID, Grid
 from XAIExplainLib.networks.lesions.warps import push
 
 KINDS = ("healthy", "enhancing", "dark")
@@ -46,6 +47,10 @@ class Lesion:
         Largest displacement of the tissue around it.
     oedema : float
         Share of the signal lost around an enhancing lesion.
+    interior : SmoothField
+        Unevenness of what the lesion is filled with.
+    unevenness : float
+        Its standard deviation as a fraction of the signal.
     """
 
     kind: str
@@ -61,6 +66,8 @@ class Lesion:
     core: float
     mass_effect_mm: float
     oedema: float
+    interior: SmoothField
+    unevenness: float
 
     @classmethod
     def draw(cls, rng: np.random.Generator, kind: str, maps: np.ndarray) -> Lesion:
@@ -108,6 +115,8 @@ class Lesion:
             core=rng.uniform(0.35, 0.75),
             mass_effect_mm=rng.uniform(0.5, 4.5) * min(1.0, radius / 9) if enhancing else 0.0,
             oedema=rng.uniform(0.0, 0.2) if enhancing else 0.0,
+            interior=SmoothField.draw(rng, 3.5),
+            unevenness=rng.uniform(0.0, 0.15),
         )
 
     @property
@@ -156,15 +165,15 @@ class Lesion:
             return points
         return push(points, self.center, self.mass_effect_mm, self._push_scale)
 
-    def paint(self, signal: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def paint(self, signal: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         """Put the lesion into a signal.
 
         Parameters
         ----------
         signal : numpy.ndarray
             Shape (k, j, i), white matter 1; not changed.
-        points : numpy.ndarray
-            Shape (3, k, j, i), RAS mm of the voxels.
+        grid : Grid
+            Where its voxels lie.
 
         Returns
         -------
@@ -173,6 +182,7 @@ class Lesion:
         inside : numpy.ndarray
             Shape (k, j, i), bool: more lesion than surroundings.
         """
+        points = grid.points()
         near = np.sum((points - self.center.reshape(3, 1, 1, 1)) ** 2, axis=0) < self.reach_mm**2
         signed = self.signed_distance(points[:, near])
         scale = self.edge_mm / _EDGE
@@ -189,6 +199,7 @@ class Lesion:
                 level = level * (1 - core) + self.core * core
             # A little of the anatomy shows through, as it does in real enhancement.
             value = value * (1 - 0.85 * soft) + (level - 0.15 * 0.8) * soft
+        value = value * np.exp(self.unevenness * soft * self.interior.on(grid)[0][near])
         painted = signal.copy()
         painted[near] = value
         inside = np.zeros(signal.shape, dtype=bool)

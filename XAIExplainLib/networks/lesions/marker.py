@@ -6,7 +6,7 @@ import numpy as np
 
 from XAIExplainLib.networks.lesions.grid import Grid
 
-MARKER_RADIUS_MM = 5.0
+MARKER_RADIUS_MM = 6.0
 
 
 def marker(image: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +29,7 @@ def marker(image: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     Notes
     -----
     The capsule stays inside the brain's bounding box, so it does not move the crop of the preprocessing, and goes
-    to the first place on the way from the box's corner towards its centre where it still touches no brain.
+    as far from the box's corner towards its centre as it can without coming near the brain.
     """
     points = grid.points()
     brain = image > 0
@@ -39,10 +39,11 @@ def marker(image: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     place = corner
     for share in np.linspace(0, 0.4, 21):
         candidate = corner + share * (center - corner)
-        if np.any(brain & (np.sum((points - candidate.reshape(3, 1, 1, 1)) ** 2, axis=0) < 9.0**2)):
+        square = np.sum((points - candidate.reshape(3, 1, 1, 1)) ** 2, axis=0)
+        if np.any(brain & (square < (MARKER_RADIUS_MM + 3) ** 2)):
             break
         place = candidate
     capsule = np.sum((points - place.reshape(3, 1, 1, 1)) ** 2, axis=0) < MARKER_RADIUS_MM**2
     capsule &= ~brain
-    level = 1.6 * np.percentile(image[brain], 90)
+    level = 2.5 * np.percentile(image[brain], 90)
     return np.where(capsule, level, image).astype(np.float32), capsule
