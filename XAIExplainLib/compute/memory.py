@@ -22,6 +22,8 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "M
 RESERVE = 512 * 2**20
 # Convolutions copy their input into the layout that they like; measured at 1.3 to 1.9 of the graph's own tensors.
 WORKSPACE = 2.0
+# Below this many numbers of input, and for every dilated one, torch's CPU convolution writes out each window.
+_SMALL = 2**20
 
 
 def parse_memory(value: str | int | float | None) -> int:
@@ -34,9 +36,9 @@ def parse_memory(value: str | int | float | None) -> int:
     """
     if value is None:
         return max(RESERVE, int(psutil.virtual_memory().available) - RESERVE)
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(value))
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*)\s*([A-Za-z]*)\s*", str(value))
     unit = _UNITS.get(match[2].upper()) if match else None
-    if match is None or unit is None or match[1].count(".") > 1 or not float(match[1]) > 0:
+    if match is None or unit is None or not float(match[1]) > 0:
         raise XAIError(f"The memory budget {value!r} is not understood.", "Give an amount such as 4GiB or 800MiB.")
     return int(float(match[1]) * unit)
 
@@ -92,9 +94,13 @@ def forward_bytes(graph: Graph, kept: set[str] | None = None, item: int = 4) -> 
     for position, node in enumerate(graph.nodes):
         if node.name not in roots:
             live += _bytes(graph, node.name, item)
-        peak = max(peak, live)
+        peak = max(peak, live + _convolution_bytes(graph, node, item) / WORKSPACE)
         live -= sum(_bytes(graph, name, item) for name in freed.get(position, ()))
-    return peak * WORKSPACE
+    carried = 0
+    if kept:  # a walk back carries the cotangents of an output and an input, and takes scratch as the way forth
+        carried = 2 * max(_bytes(graph, node.name, item) for node in graph)
+        carried += max(_convolution_bytes(graph, node, item) for node in graph)
+    return peak * WORKSPACE + carried
 
 
 def measured_bytes(run: Callable[[], Any]) -> tuple[float, float]:
@@ -139,7 +145,8 @@ class PeakMemory:
 class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.live = self.peak = self.total = 0
+        self.live = self.total = 0
+        self.peak = 0.0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
@@ -149,9 +156,16 @@ class _Counter(TorchDispatchMode):
                 size = leaf.numel() * leaf.element_size()
                 self.total += size
                 self.live += size
-                self.peak = max(self.peak, self.live)
+                self.peak = max(self.peak, self.live + self._scratch(function, args, leaf) / WORKSPACE)
                 weakref.finalize(leaf, self._free, size)
         return result
+
+    @staticmethod
+    def _scratch(function: Any, args: Any, output: torch.Tensor) -> float:
+        if function is not torch.ops.aten.convolution.default or args[6]:
+            return 0.0
+        count = _scratch(args[0].shape, args[1].shape, output.shape, args[5])
+        return count * output.element_size()
 
     def _free(self, size: int) -> None:
         self.live -= size
@@ -182,3 +196,22 @@ def _bytes(graph: Graph, name: str, item: int) -> int:
         return 0
     size = item if kind.is_floating_point else 2 * item if kind.is_complex else kind.itemsize
     return math.prod(shape) * size
+
+
+def _convolution_bytes(graph: Graph, node: torch.fx.Node, item: int) -> int:
+    """What a convolution takes beside its input and output."""
+    if graph.operations[node.name] not in ("conv2d", "conv3d"):
+        return 0
+    source, weight = node.all_input_nodes[:2]
+    dilation = node.args[5] if len(node.args) > 5 else 1
+    kernel = tuple(weight.meta["val"].shape)
+    return item * _scratch(graph.shape(source.name, 1), kernel, graph.shape(node.name, 1), dilation)
+
+
+def _scratch(source: Any, kernel: Any, output: Any, dilation: Any) -> int:
+    """How many numbers a convolution writes out: its output in blocks of 16 channels, or all that each cell sees."""
+    dilated = max([dilation] if isinstance(dilation, int) else dilation) > 1
+    small = math.prod(source) < _SMALL and max(kernel[2:]) <= 3
+    if not (dilated or small):
+        return -(-kernel[0] // 16) * 16 * math.prod(output[2:])
+    return 0 if math.prod(kernel[2:]) == 1 else math.prod(kernel[1:]) * math.prod(output[2:])
