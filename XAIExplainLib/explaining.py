@@ -84,14 +84,15 @@ def explain(
         question = Question(model, prepared, wanted, parse_memory(memory), seed, progress, cancel)
         attribution = kind().explain(question, **settings)
         question.check()
+        if not bool(torch.isfinite(attribution.values).all()):
+            raise XAIError(
+                f"The map of {method} has values that are not finite.",
+                "The network's answer or gradient is undefined for this image or a variation of it; check its "
+                "intensities, or use another method.",
+            )
         native, on_grid = _placed(attribution, prepared)
         channels = prepared.to_volume(on_grid)
         prediction = model.answer(question.output, prepared)
-    if not bool(np.isfinite(channels).all()):
-        raise XAIError(
-            f"The map of {method} has values that are not finite.",
-            "The network's gradient is undefined for this image; check its intensities, or use occlusion.",
-        )
     question.progress(1.0, "done")
     scores = question.scores_of_case.double()
     diagnostics = {
