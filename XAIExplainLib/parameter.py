@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,7 @@ class Parameter:
     def _voxels(self, value: Any) -> tuple[int, ...] | int:
         if isinstance(value, str):
             parts: list[Any] = value.replace("x", ",").strip("()[] ").split(",")
-        elif isinstance(value, Sequence):
+        elif isinstance(value, Iterable):
             parts = list(value)
         else:
             parts = [value]
