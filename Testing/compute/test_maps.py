@@ -1,0 +1,97 @@
+"""Which layers hold a map of the image, and that a map is never made of what is none."""
+
+import pytest
+import torch
+from torch import nn
+
+from Testing.compute.graphs import graph_of
+from Testing.networks_zoo import BY_NAME, image
+from XAIExplainLib.compute.graph import export
+from XAIExplainLib.compute.maps import default_layers, find_layer, map_layers
+from XAIExplainLib.errors import XAIError
+
+
+@pytest.mark.parametrize(("name", "layer", "grid", "channels"), [
+    ("plain", "features", (2, 2, 2), 16), ("plain odd, three channels", "features", (4, 3, 3), 16),
+    ("functional", None, (8, 8, 8), 4), ("resnet10", "layer4", (2, 2, 2), 16), ("densenet", None, (3, 3, 2), None),
+    ("odd", "slope", (3, 3, 3), 8), ("unet", None, (4, 4, 4), None), ("upward", "deep", (5, 4, 5), 8),
+    ("vit", None, (2, 2, 2), 24), ("attending", None, (2, 2, 2), 16),
+])  # fmt: skip
+def test_the_first_choice(name, layer, grid, channels):
+    found = default_layers(graph_of(name))[0]
+    assert layer is None or found.layer.name == layer
+    assert found.grid == grid
+    assert channels is None or found.channels == channels
+
+
+def test_every_map_has_the_values_of_its_layer():
+    """Shapes of maps against the run itself, tokens in the order of their patches."""
+    for name in ("plain", "unet", "vit", "attending"):
+        graph, x = graph_of(name), BY_NAME[name].image()
+        found = map_layers(graph)
+        values = graph.run(x, keep={one.layer.node for one in found})
+        assert found
+        for one in found:
+            assert one.maps(values[one.layer.node]).shape == (1, one.channels, *one.grid)
+
+
+def test_tokens_go_back_to_their_patches():
+    class Means(nn.Module):
+        """Tokens that are the means of patches, in a network that has only tokens after its convolution."""
+
+        def __init__(self):
+            super().__init__()
+            self.patches, self.tokens, self.head = nn.Conv3d(1, 2, 4, 4), nn.LayerNorm(2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.head(self.tokens(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+    x = image(1, 8, 12, 16)
+    network = Means().eval()
+    graph = export(network, x)
+    found = find_layer(graph, "tokens")
+    assert (found.grid, found.channels, found.tokens) == ((2, 3, 4), 2, 0)
+    value = graph.run(x, keep={found.layer.node})[found.layer.node]
+    wanted = network.tokens(network.patches(x).movedim(1, -1)).movedim(-1, 1)
+    assert torch.allclose(found.maps(value), wanted, atol=1e-6)
+
+
+def test_channels_last_is_not_taken_for_channels_first():
+    """With as many channels as cells along an axis the shape alone cannot tell (SwinUNETR of 48 features on 96)."""
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.norm, self.back = nn.Conv3d(1, 4, 2, 2), nn.LayerNorm(4), nn.Conv3d(4, 4, 1)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x):
+            y = self.norm(self.patches(x).movedim(1, -1))
+            return self.head(self.back(y.movedim(-1, 1)).mean((2, 3, 4)))
+
+    graph = export(Last().eval(), image(1, 8, 8, 8))
+    assert [one.layer.name for one in map_layers(graph)] == ["patches", "back"]
+    with pytest.raises(XAIError, match="norm .LayerNorm. has no map"):
+        find_layer(graph, "norm")
+
+
+def test_maps_behind_an_interpolation_of_the_image_are_found():
+    """Their sizes divide nothing, and no window leads there."""
+    class Resized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv3d(1, 4, 3, 2), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.conv(nn.functional.interpolate(x, (11, 11, 11))).mean((2, 3, 4)))
+
+    assert default_layers(export(Resized().eval(), image(1, 17, 16, 15)))[0].grid == (5, 5, 5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "cells"), [
+    ("efficientnet", 8), ("densenet121", 1), ("se resnet 50", 1), ("swin unetr", 8), ("unetr", 8), ("vnet", 8),
+])  # fmt: skip
+def test_the_first_choice_of_large_networks(name, cells):
+    """Not the whole image in one cell, and not at full resolution."""
+    found = default_layers(graph_of(name))[0]
+    assert cells <= torch.Size(found.grid).numel() <= 64
