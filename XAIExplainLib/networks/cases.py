@@ -7,6 +7,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -123,7 +124,7 @@ def _stored(image: sitk.Image, name: str, window: tuple[slice, ...], level: floa
     return whole[tuple(slice(int(w.start), int(w.stop)) for w in window[::-1])]
 
 
-def build(name: str, spec: BundledCase, output: Path) -> dict[str, object]:
+def build(name: str, spec: BundledCase, output: Path) -> dict[str, Any]:
     """Write one case and return what its ``case.json`` says.
 
     Parameters

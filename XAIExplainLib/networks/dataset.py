@@ -8,6 +8,7 @@ import logging
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class CaseSet:
     images: np.ndarray
     twins: np.ndarray
     masks: np.ndarray
-    attributes: list[dict[str, object]]
+    attributes: list[dict[str, Any]]
 
     @property
     def labels(self) -> np.ndarray:
@@ -61,7 +62,7 @@ def _anatomy(name: str) -> Anatomy:
     return _anatomies[name]
 
 
-def _make(task: tuple[int, str | None, str, bool]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, object]]:
+def _make(task: tuple[int, str | None, str, bool]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
     seed, kind, anatomy, even = task
     case = generate(seed, kind, anatomy=_anatomy(anatomy), even=even)
     image, window = crop_or_pad(case.image)
@@ -104,7 +105,7 @@ def case_set(name: str, count: int, cache: Path = DEFAULT_CACHE, workers: int = 
             made.append(one)
             if len(made) % 100 == 0:
                 logger.info("%s: %d of %d cases", name, len(made), count)
-    images, twins, masks = (np.stack([one[part] for one in made]) for part in range(3))
+    images, twins, masks = (np.stack(arrays) for arrays in list(zip(*made, strict=True))[:3])
     attributes = [one[3] for one in made]
     cache.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial.npz")

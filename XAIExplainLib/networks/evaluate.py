@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -60,7 +61,7 @@ def shipped_network(name: str, folder: Path | None = None) -> LesionNetwork:
     return network.float().eval()
 
 
-def classification_figures(network: LesionNetwork, cases: CaseSet) -> dict[str, object]:
+def classification_figures(network: LesionNetwork, cases: CaseSet) -> dict[str, Any]:
     """Figures on generated cases.
 
     Parameters
@@ -109,7 +110,7 @@ def classification_figures(network: LesionNetwork, cases: CaseSet) -> dict[str, 
     }
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float | np.floating) -> float:
     return round(float(value), 3)
 
 
@@ -119,7 +120,7 @@ def scan_figures(network: LesionNetwork, image: sitk.Image) -> dict[str, float]:
     return {kind: _rounded(value) for kind, value in zip(KINDS, probabilities, strict=True)}
 
 
-def shortcut_figures(network: LesionNetwork, cases: CaseSet, seed: int = 1) -> dict[str, object]:
+def shortcut_figures(network: LesionNetwork, cases: CaseSet, seed: int = 1) -> dict[str, Any]:
     """Figures of the shortcut twin with markers as in training, without any, and with markers the other way round."""
     positive = cases.labels > 0
     rng = np.random.default_rng(seed)
@@ -130,7 +131,7 @@ def shortcut_figures(network: LesionNetwork, cases: CaseSet, seed: int = 1) -> d
         "auc_without_marker": cases.images,
         "auc_with_marker_on_the_healthy": np.where(chosen, seldom, often),
     }
-    figures: dict[str, object] = {"n": len(positive)}
+    figures: dict[str, Any] = {"n": len(positive)}
     for name, images in sets.items():
         figures[name] = _rounded(area_under_curve(lesion_probability(predict(network, images)), positive))
     healthy = cases.images[~positive]
@@ -157,7 +158,7 @@ def main() -> None:
     network = shipped_network(options.name, options.weights)
     held_out = case_set("test", options.cases, options.cache, options.threads)
     if options.name == "brain-lesion-shortcut":
-        figures: dict[str, object] = {"test": shortcut_figures(network, held_out)}
+        figures: dict[str, Any] = {"test": shortcut_figures(network, held_out)}
     else:
         figures = {"test": classification_figures(network, held_out)}
         if COLIN27_BRAIN.is_file():

@@ -105,8 +105,9 @@ class TrainingNetwork(nn.Module):
         )
         result.load_state_dict({name: value.cpu() for name, value in self.network.state_dict().items()})
         norm = self.pooled_norm
-        scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).cpu()
-        shift = norm.bias.cpu() - norm.running_mean.cpu() * scale
-        result.classifier.bias += result.classifier.weight @ shift
-        result.classifier.weight *= scale
+        state = {name: value.cpu() for name, value in norm.state_dict().items()}
+        scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
+        shift = state["bias"] - state["running_mean"] * scale
+        result.classifier.bias.add_(result.classifier.weight @ shift)
+        result.classifier.weight.mul_(scale)
         return result.eval()

@@ -93,7 +93,8 @@ def voxel_loss(logits: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
     torch.Tensor
         Scalar: the mean over healthy cells plus the mean over lesion cells.
     """
-    share = functional.adaptive_avg_pool3d(masks, logits.shape[2:])[:, 0]
+    k, j, i = logits.shape[2:]
+    share = functional.adaptive_avg_pool3d(masks, (k, j, i))[:, 0]
     most = share.amax(dim=(1, 2, 3), keepdim=True)
     lesion = (share > 0) & (share >= 0.3 * most)
     target = lesion * labels.view(-1, 1, 1, 1)

@@ -109,7 +109,7 @@ def mni152() -> Anatomy:
     Source: Fonov et al., NeuroImage 54 (2011) 313-327. The package is found without being imported (importing it
     would need scikit-learn and pandas). Licence: see ``Resources/cases/LICENSE-MNI.txt``.
     """
-    import nibabel
+    import nibabel.nifti1
 
     spec = find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:
@@ -126,7 +126,7 @@ def mni152() -> Anatomy:
                 f"The installed nilearn has no file {path.name}.",
                 "Install the version that has it: pip install --no-deps nilearn==0.14.1",
             )
-        image = nibabel.load(path)
+        image = nibabel.nifti1.Nifti1Image.from_filename(path)
         arrays.append(np.asarray(image.dataobj, dtype=np.float32).T / 255)
     t1, grey, white = arrays
     brain = ndimage.binary_fill_holes(t1 > 0).astype(np.float32)
@@ -157,11 +157,11 @@ def anatomy_from_scan(path: Path, name: str) -> Anatomy:
     XAIError
         If the file is missing.
     """
-    import nibabel
+    import nibabel.nifti1
 
     if not Path(path).is_file():
         raise XAIError(f"There is no scan {path}.", "Colin27 comes with Debian's package mricron-data.")
-    image = nibabel.load(path)
+    image = nibabel.nifti1.Nifti1Image.from_filename(path)
     t1 = np.asarray(image.dataobj, dtype=np.float32).T
     brain = ndimage.binary_fill_holes(t1 > 0)
     values = t1[brain]

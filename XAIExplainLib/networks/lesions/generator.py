@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Case:
     mask: np.ndarray
     twin: np.ndarray
     grid: Grid
-    attributes: dict[str, object]
+    attributes: dict[str, Any]
 
 
 def kind_of(seed: int) -> str:
@@ -95,7 +96,7 @@ def generate(
     brain = maps[4] > 0.5
     healthy = scan.signal(maps, grid)
     twin = scan.acquire(healthy, brain, grid, np.random.default_rng([seed, _NOISE]))
-    attributes: dict[str, object] = {
+    attributes: dict[str, Any] = {
         "kind": kind,
         "label": KINDS.index(kind),
         "seed": seed,
@@ -126,7 +127,7 @@ def generate(
     return Case(image, mask, twin, grid, attributes)
 
 
-def _measured(lesion: Lesion, brain: np.ndarray) -> dict[str, object]:
+def _measured(lesion: Lesion, brain: np.ndarray) -> dict[str, Any]:
     """Attributes of a lesion; its size is that of the part inside the brain, measured on a lattice of 1 mm."""
     steps = np.arange(-25, 26, 1.0)
     box = np.stack(np.meshgrid(steps, steps, steps, indexing="ij")).reshape(3, -1) + lesion.center[:, None]
