@@ -169,7 +169,7 @@ class Spectral(nn.Module):
 
 
 class Shuffling(nn.Module):
-    """What is left of torch's ways to move and gate numbers: where, masks, sorts, unfold, chunks, norms, rolls."""
+    """Other ways to move and gate numbers: writing into parts, where, masks, sorts, unfold, chunks, norms, rolls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,6 +181,7 @@ class Shuffling(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv(x)
+        y[:, :2] = 2 * y[:, 2:3] - x
         y = torch.where(y > 0, self.group(y), 0.1 * y)
         one, two = torch.roll(self.instance(y), (1, 2), (2, 3)).chunk(2, 1)
         y = torch.stack([one * two.sigmoid(), torch.maximum(one, two)], 2).flatten(1, 2)[:, self.order]

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from XAIExplainLib.compute.graph import resolve
+from XAIExplainLib.compute.graph import operation, resolve
 from XAIExplainLib.compute.reverse import Rule, Step, Table
+from XAIExplainLib.errors import XAIError
 
 
 def _vjp(step: Step, cotangent: Any, values: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -31,9 +32,17 @@ def _vjp(step: Step, cotangent: Any, values: dict[str, Any]) -> dict[str, torch.
     pairs = [(value, seed) for value, seed in pairs if value.requires_grad]
     if not pairs:
         return {}
-    gradients = torch.autograd.grad(
-        [value for value, _ in pairs], list(leaves.values()), [seed for _, seed in pairs], allow_unused=True
-    )
+    try:
+        gradients = torch.autograd.grad(
+            [value for value, _ in pairs], list(leaves.values()), [seed for _, seed in pairs], allow_unused=True
+        )
+    except (NotImplementedError, RuntimeError) as error:
+        if "derivative" not in str(error) and "not implemented" not in str(error):
+            raise
+        raise XAIError(
+            f"torch has no derivative for the operation {operation(step.node)} (node {step.node.name}).",
+            "Use a method that needs only scores, such as occlusion.",
+        ) from error
     return {name: gradient for name, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
 
 
@@ -123,6 +132,13 @@ def _cat(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
     return given
 
 
+def _copy(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What is written goes on, what it is written over does not."""
+    source = step.node.args[1]
+    assert isinstance(source, torch.fx.Node)
+    return {source.name: _unbroadcast(cotangent, step.shape(source))} if source.name in step.path else {}
+
+
 def _constant_weight(node: torch.fx.Node, path: set[str]) -> bool:
     """Whether the weight does not depend on the image, and the padding is in numbers."""
     weights = [argument for argument in node.args[1:3] if isinstance(argument, torch.fx.Node)]
@@ -170,6 +186,7 @@ DERIVATIVES = Table(
         "add": Rule(_add),
         "sub": Rule(_subtract),
         "cat": Rule(_cat),
+        "copy": Rule(_copy),
         **dict.fromkeys(SHAPE_ONLY, BY_SHAPES),
     },
     otherwise=BY_VALUES,
