@@ -95,6 +95,7 @@ def explain(
         prediction = model.answer(question.output, prepared)
     question.progress(1.0, "done")
     scores = question.scores_of_case.double()
+    signed = kind.signed if attribution.signed is None else attribution.signed
     diagnostics = {
         "score": float(scores.mean()),
         "score_units": question.score.units,
@@ -105,7 +106,7 @@ def explain(
     return Explanation(
         array=channels.sum(0, dtype=np.float32) if len(channels) > 1 else channels[0], geometry=volume.geometry,
         channels=channels, native=native, method=method, title=kind.title, parameters=_plain(settings),
-        target=question.score.name, units=kind.units, signed=kind.signed, prediction=prediction,
+        target=question.score.name, units=kind.units, signed=signed, prediction=prediction,
         diagnostics=_plain(diagnostics),
         provenance={
             "model": model.name, "model_source": model.source, "model_fingerprint": model.fingerprint,

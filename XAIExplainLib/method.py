@@ -38,12 +38,15 @@ class Attribution:
         in input voxels. None when `values` lies on the input's grid.
     diagnostics : dict
         Figures of the run, JSON-ready.
+    signed : bool or None
+        Whether this map may have negative values, where the parameters decide it; None is as the method says.
     """
 
     values: torch.Tensor
     origin: tuple[float, ...] | None = None
     step: tuple[float, ...] | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
+    signed: bool | None = None
 
 
 class Method:
@@ -63,7 +66,7 @@ class Method:
     cost : str
         In words and in forward passes.
     signed : bool
-        Whether the map has negative values (which speak against the target).
+        Whether the map has negative values (which speak against the target), with the default parameters.
     units : str
         What a value is, for the legend.
     citation, caution : str

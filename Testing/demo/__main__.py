@@ -40,8 +40,10 @@ def explain_case(name: str, output: Path) -> None:
         brain = case.volume.data[0] > 0
         found = None if case.mask is None else localisation(result.array, case.mask.data[0], brain)
         shown.append(Shown(result, found, file.name))
-        where = "" if found is None else f", {found.relevance_mass:.1%} of it inside the lesion ({found.chance:.1%} by chance)"
-        say(f"  {result.title}: {result.diagnostics['seconds']:.1f} s{where}")
+        told = f"  {result.title}: {result.diagnostics['seconds']:.1f} s"
+        if found is not None:
+            told += f", {found.relevance_mass:.1%} of the relevance inside the lesion ({found.chance:.1%} by chance)"
+        say(told)
     panel = output / "panel.png"
     write_page(output / "index.html", case, shown, panel.name if panel.is_file() else None)
 
@@ -72,9 +74,9 @@ def main() -> int:
         panel = arguments.output / "panel.png"
         panel.unlink(missing_ok=True)
         # Qt and VTK may end a process without asking; the maps are made whatever becomes of the picture.
-        command = [sys.executable, "-P", "-m", "Testing.demo", "--case", arguments.case, "--panel-only", str(panel)]
+        command = [sys.executable, "-m", "Testing.demo", "--case", arguments.case, "--panel-only", str(panel)]
         picture = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        code = picture.wait() if picture.stdout is None else _outcome(picture)
+        code = _outcome(picture)
         explain_case(arguments.case, arguments.output)
     except XAIError as error:
         sys.stderr.write(f"error: {error.message}\n{error.hint}\n")
@@ -82,7 +84,9 @@ def main() -> int:
     say(f"\n{arguments.output / 'index.html'}  ({time.perf_counter() - began:.0f} s in all)")
     if not arguments.no_window and _screen():
         say("Opening the panel; close its window to end.")
-        return subprocess.call([sys.executable, "-P", "-m", "Testing.Host", str(ROOT / "XAIExplain/XAIExplain.py")], cwd=ROOT)
+        module = str(ROOT / "XAIExplain" / "XAIExplain.py")
+        image = str(ROOT / "Resources" / "cases" / arguments.case / "image.nii.gz")
+        return subprocess.call([sys.executable, "-m", "Testing.Host", module, "--volume", image], cwd=ROOT)
     return 1 if code else 0
 
 

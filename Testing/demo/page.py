@@ -116,7 +116,7 @@ def _head(case: Case, shown: list[Shown], hanging: Hanging, place: tuple[int, in
     rows = zip(prediction["classes"], prediction["probabilities"], strict=True)
     bars = "".join(
         f'<div class="answer"><span>{html.escape(name)}</span><i><b style="width:{100 * p:.1f}%"></b></i>'
-        f"<span>{100 * p:.0f} %</span></div>"
+        f"<span>{100 * p:.0f} %</span></div>".replace("<span>0 %", "<span>&lt; 1 %")
         for name, p in rows
     )
     size = " x ".join(map(str, case.volume.geometry.size))
@@ -135,7 +135,7 @@ def _head(case: Case, shown: list[Shown], hanging: Hanging, place: tuple[int, in
 
 def _explanation(one: Shown, hanging: Hanging, place: tuple[int, int, int]) -> str:
     result = one.result
-    full = float(np.percentile(np.abs(result.array[result.array != 0]), 99.5)) if result.array.any() else 1.0
+    full = float(np.percentile(np.abs(result.array[result.array != 0]), 99.9)) if result.array.any() else 1.0
     views = _views(hanging, place, values=result.array, full=full, signed=result.signed)
     diagnostics = result.diagnostics
     rows = [("parameters", ", ".join(f"{k} {v}" for k, v in result.parameters.items() if v is not None) or "none")]
@@ -144,11 +144,11 @@ def _explanation(one: Shown, hanging: Hanging, place: tuple[int, int, int]) -> s
         rows.append(("layer", f"{diagnostics['layer']} ({grid})"))
     if one.found is not None:
         times = one.found.relevance_mass / one.found.chance
-        rows.append(("relevance inside the lesion", f"{one.found.relevance_mass:.1%} ({times:.0f} x chance)"))
+        rows.append(("relevance inside the lesion", f"{100 * one.found.relevance_mass:.1f} % ({times:.0f} x chance)"))
         rows.append(("highest voxel inside", "yes" if one.found.pointing_game > 0.5 else "no"))
         rows.append(("AUPRC (chance)", f"{one.found.average_precision:.3f} ({one.found.chance:.3f})"))
     if "completeness_error" in diagnostics:
-        rows.append(("error of the sum", f"{diagnostics['completeness_error']:.2%}"))
+        rows.append(("error of the sum", f"{100 * diagnostics['completeness_error']:.2f} %"))
     rows.append(("time, memory", f"{diagnostics['seconds']:.1f} s, {diagnostics['peak_bytes'] / 2**20:.0f} MiB"))
     table = "".join(f"<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td></tr>" for a, b in rows)
     warnings = "".join(f"<p class=warn>{html.escape(text)}</p>" for text in diagnostics["warnings"])

@@ -10,12 +10,14 @@ from XAIExplainPanels import record
 from XAIExplainPanels.casePanel import CasePanel
 from XAIExplainPanels.displayPanel import DisplayPanel
 from XAIExplainPanels.figures import duration
+from XAIExplainPanels.layers import jumpTo
 from XAIExplainPanels.methodPanel import MethodPanel
 from XAIExplainPanels.modelPanel import ModelPanel
 from XAIExplainPanels.modelState import ModelState
 from XAIExplainPanels.resultPanel import ResultPanel
 from XAIExplainPanels.runPanel import RunPanel
 from XAIExplainPanels.setupPanel import SetupPanel
+from XAIExplainPanels.strength import peakPosition
 
 
 class Desk:
@@ -209,6 +211,9 @@ class Desk:
     def _show(self, mapNode):
         self.parameterNode.mapVolume = mapNode
         self.displayPanel.showNow()
+        position, _value = peakPosition(mapNode)
+        if position is not None:
+            jumpTo(position)
 
     def _onFailed(self, error):
         if self._closed:

@@ -160,17 +160,20 @@ class Incremental:
         size = [(b - 1) * s + d * (k - 1) + 1 for b, s, d, k in zip(box, stride, dilation, kernel, strict=True)]
         blank = 0.0 if name.startswith("conv") else -math.inf
         base = self._pad(source.name, padding, size, stride, grid, blank)
-        region = base.new_empty((len(lows), base.shape[1], *size))
-        for row, (low, inner) in enumerate(zip(lows, patch.low, strict=True)):
-            start = [n * s for n, s in zip(low, stride, strict=True)]  # in the padded base
-            region[row] = base[(0, slice(None), *_box(start, size))]
-            # Where the patch lies in the region; parts of it may lie outside, if strides pass them over.
-            offset = [i + p - n for i, p, n in zip(inner, padding, start, strict=True)]
+        starts = [tuple(n * s for n, s in zip(low, stride, strict=True)) for low in lows]  # in the padded base
+        region = torch.stack([base[(0, slice(None), *_box(start, size))] for start in starts])
+        # Where the patches lie in their regions: mostly all alike, since they are in the order of their phases.
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, (start, inner) in enumerate(zip(starts, patch.low, strict=True)):
+            rows.setdefault(tuple(i + p - n for i, p, n in zip(inner, padding, start, strict=True)), []).append(row)
+        for offset, alike in rows.items():
+            # Parts of a patch may lie outside of its region, if strides pass them over.
             reached = zip(offset, patch.box, size, strict=True)
             into: tuple[Any, ...] = tuple(slice(max(o, 0), min(o + b, n)) for o, b, n in reached)
             out_of: tuple[Any, ...] = tuple(slice(i.start - o, i.stop - o) for i, o in zip(into, offset, strict=True))
             if all(piece.start < piece.stop for piece in into):
-                region[(row, slice(None), *into)] = patch.values[(row, slice(None), *out_of)]
+                which: Any = slice(None) if len(alike) == len(lows) else alike
+                region[(which, slice(None), *into)] = patch.values[(which, slice(None), *out_of)]
         if name.startswith("conv"):
             weight, bias = _value(node, 1, values), _value(node, 2, values)
             groups = node.args[6] if len(node.args) > 6 else 1

@@ -80,7 +80,7 @@ class GradCam(Method):
         )  # fmt: skip
         if layer.layer.calls > 1:
             question.warn(f"The layer {layer.layer.name} is used {layer.layer.calls} times; its last use is shown.")
-        return Attribution(values, origin, step)
+        return Attribution(values, origin, step, signed=not parameters["rectify"])
 
 
 def _at_layer(question: Question, graph: Graph, name: str | None) -> tuple[MapLayer, torch.Tensor, torch.Tensor]:

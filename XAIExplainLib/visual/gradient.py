@@ -51,4 +51,4 @@ class Gradient(Method):
             values = values * question.x
         if not bool(values.any()):
             question.warn("The gradient is zero everywhere: the score does not depend on the image here.")
-        return Attribution(values)
+        return Attribution(values, signed=kind != "absolute")
