@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,16 @@ def asked(
     network: Any, x: torch.Tensor, method: str, target: Any = 1, model: dict[str, Any] | None = None, **parameters: Any
 ) -> Explanation:
     """Explain a tensor (1, C, k, j, i), or slices (N, C, j, i), with nothing between it and the network."""
-    if x.dim() == 4:
-        made = Model(network, spatial_dims=2, **(model or {}))
-        return explain(made, Volume(x.transpose(0, 1).numpy()), method, target, **parameters)
-    return explain(Model(network, **(model or {})), Volume(x[0].numpy()), method, target, **parameters)
+    flat = x.dim() == 4
+    made = Model(network, spatial_dims=2 if flat else 3, **model) if model else _plain_model(network, 2 if flat else 3)
+    volume = Volume(x.transpose(0, 1).numpy() if flat else x[0].numpy())
+    return explain(made, volume, method, target, **parameters)
+
+
+@functools.cache
+def _plain_model(network: Any, dims: int) -> Model:
+    """One a network, so that it is exported once for each size."""
+    return Model(network, spatial_dims=dims)
 
 
 def rows(result: Explanation, x: torch.Tensor) -> torch.Tensor:
