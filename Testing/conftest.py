@@ -14,6 +14,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 # Before torch is loaded: the test machine has two cores, and more threads only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

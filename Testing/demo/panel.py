@@ -49,4 +49,5 @@ def explain_in(host: Any, widget: Any, case: str, method: str, target: str) -> N
     host.wait(lambda: button.enabled, 60, "Apply stays disabled")
     host.click(button)
     host.wait(lambda: not widget.logic.busy, 300, "the run does not end")
+    host.click(desk.displayPanel.ui.renderCheckBox)
     host.processEvents()

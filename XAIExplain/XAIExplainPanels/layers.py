@@ -87,7 +87,7 @@ def existing(nodeID):
 
 
 def jumpTo(position):
-    """Move all slice views through the position (RAS)."""
+    """Let all slice views cut through the position (RAS); what they show stays where it is on the screen."""
     slicer.vtkMRMLSliceNode.JumpAllSlices(
-        slicer.mrmlScene, position[0], position[1], position[2], slicer.vtkMRMLSliceNode.CenteredJumpSlice
+        slicer.mrmlScene, position[0], position[1], position[2], slicer.vtkMRMLSliceNode.OffsetJumpSlice
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,9 @@ class Graph:
         self, program: torch.export.ExportedProgram, output: int | str | None = None, shape: tuple[int, ...] = ()
     ) -> None:
         try:
-            program = program.run_decompositions({})
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch copies its own trees by a deprecated name
+                program = program.run_decompositions({})
         except Exception as error:  # noqa: BLE001 - torch 2.13 fails so on some loaded programs with sizes such as 4 * s
             raise XAIError(
                 f"torch cannot show the operations of this program ({type(error).__name__}: {_first_line(error)}).",

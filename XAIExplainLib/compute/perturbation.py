@@ -10,6 +10,7 @@ import torch
 from XAIExplainLib.compute.incremental import Incremental, Patch, base_values, share_of_operations
 from XAIExplainLib.compute.memory import batch_for, forward_bytes
 from XAIExplainLib.compute.receptive import receptive_fields
+from XAIExplainLib.compute.threads import threads_for_small_operations
 from XAIExplainLib.errors import XAIError
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def covered_scores(question: Question, sample: int, boxes: list[Box], cover: tor
     for first in range(0, len(order), size):
         part = order[first : first + size]
         question.check()
-        output = base.outputs(_patches(x, mask, [boxes[n] for n in part], box))
+        with threads_for_small_operations():
+            output = base.outputs(_patches(x, mask, [boxes[n] for n in part], box))
         scores = question.score(output, rows.expand(len(part)))
         if first == 0 and not _agrees(question, sample, x, boxes[part[0]], mask, scores[0]):
             question.warn("Incremental inference disagreed with a whole pass, so every window got a whole pass.")
