@@ -79,7 +79,7 @@ class MapDisplay:
             legend = logic.AddDefaultColorLegendDisplayNode(mapNode)
             legend.SetLabelFormat("%.3g")
             legend.SetNumberOfLabels(5)
-            legend.SetSize(0.14, 0.5)
+            legend.SetSize(0.1, 0.42)
             legend.SetPosition(0.98, 0.5)
         title, units = mapNode.GetAttribute("XAIExplain.Title"), mapNode.GetAttribute("XAIExplain.Units")
         legend.SetTitleText("\n".join(text for text in (title, units) if text))
