@@ -87,6 +87,14 @@ def test_maps_behind_an_interpolation_of_the_image_are_found():
     assert default_layers(export(Resized().eval(), image(1, 17, 16, 15)))[0].grid == (5, 5, 5)
 
 
+def test_a_map_with_cells_added_around_it_is_no_choice():
+    """What is left of the image in one cell and padded to 5 x 5 x 5 shows nothing (EfficientNet on a small image)."""
+    network = nn.Sequential(
+        nn.Conv3d(1, 2, 4, 4), nn.Conv3d(2, 3, 2), nn.ConstantPad3d(2, 0.0), nn.Conv3d(3, 2, 5), nn.Flatten()
+    )
+    assert default_layers(export(network.eval(), image(1, 8, 8, 8)))[0].layer.name == "0"
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(("name", "cells"), [
     ("efficientnet", 8), ("densenet121", 1), ("se resnet 50", 1), ("swin unetr", 8), ("unetr", 8), ("vnet", 8),

@@ -98,6 +98,8 @@ def default_layers(graph: Graph) -> list[MapLayer]:
     """
     outermost: dict[str, MapLayer] = {}
     for found in map_layers(graph):
+        if graph.operations[found.layer.node] in ("pad", "constant_pad_nd"):
+            continue  # the map before it, with cells around it that see nothing
         known = outermost.pop(found.layer.node, None)
         better = known is None or len(found.layer.name) < len(known.layer.name)
         outermost[found.layer.node] = found if better or known is None else known
