@@ -96,16 +96,13 @@ class Explanation:
         Raises
         ------
         XAIError
-            If either cannot be written; neither is then left half-written.
+            If either cannot be written; files of these names are then as they were.
         """
-        saved = save_volume(self.array, self.geometry, path)
-        try:
-            with atomic_path(record_path(saved)) as beside:
-                beside.write_text(json.dumps(self.record(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        except BaseException:
-            saved.unlink(missing_ok=True)  # a map that does not say how it was made is not left behind
-            raise
-        return saved
+        text = json.dumps(self.record(), indent=1, allow_nan=False) + "\n"
+        # The record is written first and named last: a map that cannot say how it was made replaces no older one.
+        with atomic_path(record_path(path)) as beside:
+            beside.write_text(text, encoding="utf-8")
+            return save_volume(self.array, self.geometry, path)
 
 
 def record_path(path: str | Path) -> Path:

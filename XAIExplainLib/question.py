@@ -14,7 +14,7 @@ import torch
 from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.graphs import graph_of
-from XAIExplainLib.compute.memory import batch_for, forward_bytes, measured_bytes
+from XAIExplainLib.compute.memory import batch_for, forward_bytes, measured
 from XAIExplainLib.compute.reverse import kept_values, walk
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.model import Model
@@ -22,6 +22,7 @@ from XAIExplainLib.prepared import Prepared
 from XAIExplainLib.target import Score, Target
 
 LARGEST_BATCH = 32
+PRODUCTS_IN_HALF_A_SECOND = 1e10  # of one core; measured at 2.5e10 a second in convolutions
 
 
 class Question:
@@ -67,7 +68,6 @@ class Question:
         self.generator = torch.Generator().manual_seed(seed)
         self._progress, self._cancel = progress, cancel
         self.diagnostics: dict[str, Any] = {"warnings": []}
-        self._forward_bytes = self._backward_bytes = 0.0
         self._plans: dict[str, tuple[set[str], set[str], float]] = {}
         self.check()
         self.output = self._outputs(self.x)
@@ -127,15 +127,21 @@ class Question:
 
     @property
     def batch(self) -> int:
-        """How many inputs fit the memory budget in one forward pass."""
-        return batch_for(self._forward_bytes, self.memory, LARGEST_BATCH, "One forward pass")
+        """How many inputs one forward pass takes: they fit the memory budget, and end soon enough for a cancel."""
+        return batch_for(self._cost.peak, self.memory, self._soon(1), "One forward pass")
+
+    def _soon(self, passes: int) -> int:
+        """How many inputs so many passes take in about half a second, at least one.
+
+        From the number of products, not from a clock: the same request is cut into the same batches.
+        """
+        return max(1, min(LARGEST_BATCH, int(PRODUCTS_IN_HALF_A_SECOND / (passes * max(self._cost.products, 1.0)))))
 
     def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         """The network's answer; the first sample is measured, so that the batches of all that follows fit."""
         first: list[torch.Tensor] = []
         with torch.no_grad():
-            measured = measured_bytes(lambda: first.append(self.model(x[:1])))
-            self._forward_bytes, self._backward_bytes = measured
+            self._cost = measured(lambda: first.append(self.model(x[:1])))
             rest = [self.model(part) for part in x[1:].split(self.batch)] if len(x) > 1 else []
         output = torch.cat([*first, *rest])
         if not bool(torch.isfinite(output).all()):
@@ -198,7 +204,7 @@ class Question:
         try:
             graph = self.graph()
         except XAIError:
-            needed = self._backward_bytes
+            needed, limit = self._cost.total, self._soon(3)  # autograd cannot be stopped on its way
         else:
             needed = self._plan(graph, graph.input)[2]
             limit = graph.static_batch or limit

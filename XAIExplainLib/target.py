@@ -275,6 +275,11 @@ def _segmented(model: Model, output: torch.Tensor, which: str | int | None) -> S
         counts = found.transpose(0, 1).flatten(1).sum(1)
         if not model.overlapping:
             counts[0] = 0  # class 0 is the background
+        if not bool(counts.any()):
+            raise XAIError(
+                "The network finds nothing but background in this volume.",
+                "Name a class with a region or a voxel, to ask why it is not found there.",
+            )
         index = int(counts.argmax())
     else:
         index = _column(model, which, output)

@@ -15,7 +15,7 @@ from XAIExplainLib.compute.memory import (
     PeakMemory,
     batch_for,
     forward_bytes,
-    measured_bytes,
+    measured,
     parse_memory,
     readable,
 )
@@ -113,7 +113,8 @@ def test_a_network_is_measured_while_it_runs():
         for _ in range(5):
             x = x + 1
 
-    peak, total = measured_bytes(run)
+    cost = measured(run)
+    peak, total = cost.peak, cost.total
     assert total == 2 * 6 * 4000  # twice, for the workspace
     assert peak == 2 * 2 * 4000
 
@@ -123,3 +124,13 @@ def test_the_peak_of_the_process_is_seen():
         array = np.ones(30_000_000)
         del array
     assert 2.2e8 < peak.bytes < 6e8
+
+
+def test_products_are_those_of_convolutions_and_matrices():
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(2, 4, 3, padding=1, groups=2), torch.nn.ReLU(), torch.nn.ConvTranspose3d(4, 3, 2, stride=2),
+        torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(3, 5),
+    )  # fmt: skip
+    with torch.no_grad():
+        cost = measured(lambda: network(torch.rand(1, 2, 6, 5, 4)))
+    assert cost.products == (4 * 120) * 27 + (4 * 120) * (3 * 8) + 5 * 3

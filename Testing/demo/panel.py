@@ -45,9 +45,14 @@ def explain_in(host: Any, widget: Any, case: str, method: str, target: str) -> N
     host.wait(lambda: desk.model.info is not None, 60, "the model is not loaded")
     host.setCombo(desk.method.ui.methodComboBox, "    " + method)
     host.setCombo(desk.method.ui.targetComboBox, target)
+    stride = desk.method.form.editors.get("stride")
+    if stride is not None:
+        for spin in stride.spins:
+            spin.setValue(4)
     button = desk.run.ui.applyButton
     host.wait(lambda: button.enabled, 60, "Apply stays disabled")
     host.click(button)
     host.wait(lambda: not widget.logic.busy, 300, "the run does not end")
+    desk.parameterNode.hiddenPercent = 95
     host.click(desk.displayPanel.ui.renderCheckBox)
     host.processEvents()

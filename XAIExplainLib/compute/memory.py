@@ -7,6 +7,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -103,14 +104,28 @@ def forward_bytes(graph: Graph, kept: set[str] | None = None, item: int = 4) -> 
     return peak * WORKSPACE + carried
 
 
-def measured_bytes(run: Callable[[], Any]) -> tuple[float, float]:
-    """Bytes of the tensors that are alive at once while `run` runs, and of all that it makes.
+@dataclass(frozen=True)
+class Cost:
+    """What a pass takes.
 
-    The second is what a backward pass would keep at most.
+    Parameters
+    ----------
+    peak, total : float
+        Bytes of the tensors that are alive at once, and of all that are made: what a backward pass keeps at most.
+    products : float
+        Multiplications in convolutions and matrix products.
     """
+
+    peak: float
+    total: float
+    products: float
+
+
+def measured(run: Callable[[], Any]) -> Cost:
+    """What `run` takes, by watching its operations."""
     with _Counter() as counter:
         run()
-    return counter.peak * WORKSPACE, counter.total * WORKSPACE
+    return Cost(counter.peak * WORKSPACE, counter.total * WORKSPACE, counter.products)
 
 
 class PeakMemory:
@@ -146,10 +161,12 @@ class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.live = self.total = 0
-        self.peak = 0.0
+        self.peak = self.products = 0.0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.products += _products(function, args, result)
         for leaf in tree_leaves(result):
             # Views and in-place results share the storage of an argument and cost nothing.
             if isinstance(leaf, torch.Tensor) and leaf._base is None and not any(leaf is given for given in args):
@@ -169,6 +186,16 @@ class _Counter(TorchDispatchMode):
 
     def _free(self, size: int) -> None:
         self.live -= size
+
+
+def _products(function: Any, args: Any, output: torch.Tensor) -> float:
+    """Multiplications of a convolution or matrix product."""
+    if function is torch.ops.aten.convolution.default:
+        # Each weight of an output channel is used once a cell; transposed, each of an input channel once an input.
+        return float((args[0] if args[6] else output).numel() * args[1][0].numel())
+    if function in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+        return float(output.numel() * args[0].shape[-1])
+    return float(output.numel() * args[1].shape[-1]) if function is torch.ops.aten.addmm.default else 0.0
 
 
 _VIEWS = frozenset({"view", "permute", "transpose", "expand", "select", "slice", "squeeze", "unsqueeze", "alias", "t"})
