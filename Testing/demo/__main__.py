@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import subprocess
 import sys
@@ -17,6 +18,14 @@ METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("integrated_gradients", {"baseline": "blur"}),
     ("gradient", {"kind": "absolute"}),
 )
+
+
+WINDOW_LIBRARIES = {
+    "libxcb-cursor.so.0": "libxcb-cursor0", "libxcb-icccm.so.4": "libxcb-icccm4", "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1", "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-shape.so.0": "libxcb-shape0", "libxcb-xkb.so.1": "libxcb-xkb1",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+}  # fmt: skip
 
 
 def say(text: str) -> None:
@@ -83,6 +92,11 @@ def main() -> int:
         return 2
     say(f"\n{arguments.output / 'index.html'}  ({time.perf_counter() - began:.0f} s in all)")
     if not arguments.no_window and _screen():
+        missing = missing_for_a_window()
+        if missing:
+            say("The panel's window is not opened: the system lacks libraries that it needs.\n"
+                f"On Debian or Ubuntu: sudo apt install {' '.join(missing)}")  # fmt: skip
+            return 1 if code else 0
         say("Opening the panel; close its window to end.")
         module = str(ROOT / "XAIExplain" / "XAIExplain.py")
         image = str(ROOT / "Resources" / "cases" / arguments.case / "image.nii.gz")
@@ -96,6 +110,19 @@ def _outcome(picture: subprocess.Popen[str]) -> int:
         tail = "\n".join(text.strip().splitlines()[-5:])
         say(f"The picture of the panel could not be made (exit {picture.returncode}):\n{tail}")
     return picture.returncode
+
+
+def missing_for_a_window() -> list[str]:
+    """Debian packages that Qt's plugin for X11 wants and that are not here; Qt itself would abort without a word."""
+    if not sys.platform.startswith("linux"):
+        return []
+    missing = []
+    for library, package in WINDOW_LIBRARIES.items():
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            missing.append(package)
+    return missing
 
 
 def _screen() -> bool:
