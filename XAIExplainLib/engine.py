@@ -161,7 +161,8 @@ class LocalEngine:
         key = tuple((name, _state(name)) for name in names)
         if key != self._volume_key or self._volume is None:
             self._volume_key = self._volume = None
-            is_case = len(names) == 1 and not Path(names[0]).exists() and Path(names[0]).name == names[0]
+            is_case = len(names) == 1 and not Path(names[0]).exists() and not Path(names[0]).suffix
+            is_case = is_case and Path(names[0]).name == names[0]  # a word, with neither folder nor ending
             self._volume = load_case(names[0]).volume if is_case else load_volume(names[0], *names[1:])
             self._volume_key = key
         return self._volume
