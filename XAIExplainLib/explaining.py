@@ -81,7 +81,10 @@ def explain(
     began = time.perf_counter()
     with PeakMemory() as peak:
         prepared = model.prepare(volume)
-        question = Question(model, prepared, wanted, parse_memory(memory), seed, progress, cancel)
+        question = Question(
+            model, prepared, wanted, parse_memory(memory), seed, progress, cancel,
+            None if kind.needs == "scores" else lambda graph: kind.walk_start(graph, settings),
+        )  # fmt: skip
         attribution = kind().explain(question, **settings)
         question.check()
         if not bool(torch.isfinite(attribution.values).all()):

@@ -18,6 +18,7 @@ from XAIExplainLib.parameter import Parameter
 if TYPE_CHECKING:
     import torch
 
+    from XAIExplainLib.compute.graph import Graph
     from XAIExplainLib.question import Question
 
 CHAPTERS = ("visual", "textual", "examples", "evaluation")
@@ -94,6 +95,14 @@ class Method:
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         """Answer `question`; `parameters` are complete and checked."""
         raise TypeError(f"{type(self).__name__} does not define explain()")
+
+    @classmethod
+    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:
+        """The node at which the method's walk back from the case's own answer ends, where it makes one such walk.
+
+        The first pass then keeps what the walk reads, and is the only one. None is for all other methods.
+        """
+        return None
 
     @classmethod
     def check_parameters(cls, given: dict[str, Any]) -> dict[str, Any]:

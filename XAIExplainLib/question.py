@@ -44,6 +44,8 @@ class Question:
         ``(fraction, message)``.
     cancel : callable or None
         Gives True when the user wants to stop.
+    walk_start : callable or None
+        Gives the node to which the first walk will go, so that the first pass keeps what it reads.
 
     Attributes
     ----------
@@ -62,6 +64,7 @@ class Question:
     def __init__(
         self, model: Model, prepared: Prepared, target: Target, memory: int, seed: int = 0,
         progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
+        walk_start: Callable[[Graph], str | None] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.prepared, self.memory = model, prepared, memory
         self.x = prepared.tensor
@@ -69,8 +72,10 @@ class Question:
         self._progress, self._cancel = progress, cancel
         self.diagnostics: dict[str, Any] = {"warnings": []}
         self._plans: dict[str, tuple[set[str], set[str], float]] = {}
+        self._first_pass: tuple[str, dict[str, Any]] | None = None
         self.check()
-        self.output = self._outputs(self.x)
+        kept = self._kept_pass(walk_start) if walk_start is not None and self.samples == 1 else None
+        self.output = self._outputs(self.x) if kept is None else self._finite(kept)
         self.score: Score = target.bind(model, self.output, prepared)
         self.scores_of_case = self.score(self.output)
 
@@ -143,7 +148,30 @@ class Question:
         with torch.no_grad():
             self._cost = measured(lambda: first.append(self.model(x[:1])))
             rest = [self.model(part) for part in x[1:].split(self.batch)] if len(x) > 1 else []
-        output = torch.cat([*first, *rest])
+        return self._finite(torch.cat([*first, *rest]))
+
+    def _kept_pass(self, walk_start: Callable[[Graph], str | None]) -> torch.Tensor | None:
+        """The answer by a pass over the graph that keeps what the first walk reads; None where that cannot be."""
+        try:
+            graph = self.graph()
+            start = walk_start(graph)
+        except XAIError:
+            return None  # the method itself, or the network's own pass, says what is wrong
+        if start is None or graph.static_batch not in (None, 1):
+            return None
+        _, kept, needed = self._plan(graph, start)
+        if needed > self.memory:
+            return None
+        values: dict[str, Any] = {}
+        self._cost = measured(lambda: values.update(graph.run(self.x, keep=kept, check=self.check)))
+        output: torch.Tensor = values[graph.output]
+        self._first_pass = start, values
+        output = output[:, None] if output.dim() == 1 and self.model.task == "regression" else output
+        self.model.infer_task(output, self.x)
+        return output
+
+    @staticmethod
+    def _finite(output: torch.Tensor) -> torch.Tensor:
         if not bool(torch.isfinite(output).all()):
             raise XAIError(
                 "The network answers with numbers that are not finite.",
@@ -235,10 +263,17 @@ class Question:
         batch_for(needed, self.memory, 1, "The gradient")
         real = len(x)
         x, samples = _filled(x, graph.static_batch), _filled(samples, graph.static_batch)
-        values = graph.run(x, keep=kept, check=self.check)
+        values = self._taken(start, x) or graph.run(x, keep=kept, check=self.check)
         seed, score = self._seed(values[graph.output], samples)
         gradient = walk(graph, DERIVATIVES, values, seed, start, path, self.check)
         return values[start][:real], gradient[:real], score[:real]
+
+    def _taken(self, start: str, x: torch.Tensor) -> dict[str, Any] | None:
+        """What the first pass kept for a walk from the case itself to `start`; given once, to be freed after it."""
+        if self._first_pass is None or self._first_pass[0] != start or x.data_ptr() != self.x.data_ptr():
+            return None
+        values, self._first_pass = self._first_pass[1], None
+        return values
 
     def nodes_with_gradient(self, reads: Callable[[str, torch.Tensor], bool]) -> list[str]:
         """Nodes of the graph, from the answer backwards, whose gradient for the first sample `reads` approves.

@@ -3,11 +3,14 @@
 import pytest
 import torch
 from captum.attr import InputXGradient, Saliency
+from torch import nn
 
 from Testing.compute.graphs import network_of
 from Testing.networks_zoo import BY_NAME, Plain, image, settle
 from Testing.visual.asking import asked, assert_close, rows
+from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.errors import XAIError
+from XAIExplainLib.model import Model
 
 NAMES = ("plain", "functional", "odd", "densenet", "attending", "spectral", "shuffling", "plain 2D")
 
@@ -112,3 +115,15 @@ def test_a_score_that_does_not_depend_on_the_image_warns():
     result = asked(network, image(1, 16, 16, 16), "gradient")
     assert not result.array.any()
     assert "zero everywhere" in result.diagnostics["warnings"][0]
+
+
+@pytest.mark.parametrize(("method", "parameters"), [("gradient", {}), ("grad_cam", {}), ("grad_cam", {"layer": "4"})])
+def test_the_answer_and_the_walk_share_one_pass(monkeypatch, method, parameters):
+    layers = nn.Conv3d(1, 4, 3), nn.ReLU(), nn.Conv3d(4, 4, 3, stride=2), nn.ReLU(), nn.Conv3d(4, 2, 3)
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
+    x, passes = image(1, 16, 16, 16), []
+    run, call = Graph.run, Model.__call__
+    monkeypatch.setattr(Graph, "run", lambda self, *a, **k: passes.append("graph") or run(self, *a, **k))
+    monkeypatch.setattr(Model, "__call__", lambda self, *a, **k: passes.append("module") or call(self, *a, **k))
+    asked(network, x, method, 1, **parameters)
+    assert passes == ["graph"]

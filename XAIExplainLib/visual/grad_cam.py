@@ -55,6 +55,11 @@ class GradCam(Method):
         ),
     )  # fmt: skip
 
+    @classmethod
+    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:
+        name = parameters["layer"]
+        return (find_layer(graph, name) if name else default_layers(graph)[0]).layer.node
+
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         graph = question.graph()
         question.progress(0.0, "forward pass")

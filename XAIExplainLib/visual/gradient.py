@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
@@ -40,6 +41,10 @@ class Gradient(Method):
             choices=("signed", "absolute", "input"),
         ),
     )  # fmt: skip
+
+    @classmethod
+    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:
+        return graph.input
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         question.progress(0.0, "forward and backward pass")
