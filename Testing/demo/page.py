@@ -70,8 +70,8 @@ def write_page(path: Path, case: Case, shown: list[Shown], panel: str | None) ->
     if panel:
         parts.append(
             f'<section style="grid-template-columns:1fr"><div><h2>The panel</h2><p class="dim small">The '
-            f'extension\'s module for 3D Slicer, photographed in the project\'s own host.</p><img class="panel" src="{panel}" '
-            f'alt="The panel with slice views and a 3D view"></div></section>'
+            f'extension\'s module for 3D Slicer, photographed in the project\'s own host.</p>'
+            f'<img class="panel" src="{panel}" alt="The panel with slice views and a 3D view"></div></section>'
         )
     body = "\n".join(parts)
     path.write_text(
