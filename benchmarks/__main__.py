@@ -90,24 +90,24 @@ def runs_of(setting: Setting) -> dict[str, tuple[int, dict[str, Callable[[], Any
 
     layer = network.get_submodule(setting.layer)
     found: dict[str, tuple[int, dict[str, Callable[[], Any]]]] = {
-        "gradient": (5, {
+        "gradient": (3, {
             "ours": lambda: setting.ours("gradient"),
             "captum": lambda: peer(Saliency(network).attribute(x, target=0, abs=False)),
             "MONAI": lambda: peer(VanillaGrad(network)(x, index=0)),
         }),
-        "Grad-CAM": (5, {
+        "Grad-CAM": (3, {
             "ours": lambda: setting.ours("grad_cam", layer=setting.layer),
             "captum": lambda: peer(nn.functional.interpolate(
                 LayerGradCam(network, layer).attribute(x, 0, relu_attributions=True), x.shape[2:], mode="trilinear")),
             "MONAI": lambda: peer(GradCAM(network, setting.layer, postprocessing=lambda m: m)(x, class_idx=0)),
         }),
-        "integrated gradients, 20 steps": (2, {
+    }  # fmt: skip
+    if setting.name.startswith("plain"):  # these take many minutes on the others
+        found["integrated gradients, 20 steps"] = (1, {
             "ours": lambda: setting.ours("integrated_gradients"),
             "captum": lambda: peer(IntegratedGradients(network).attribute(
                 x, target=0, n_steps=20, method="gausslegendre", internal_batch_size=4)),
-        }),
-    }  # fmt: skip
-    if setting.name.startswith("plain"):  # the peers take ten minutes and more on the others
+        })  # fmt: skip
         found["occlusion 8/8"] = (1, {
             "ours": lambda: setting.ours("occlusion"),
             "captum": lambda: peer(Occlusion(network).attribute(
