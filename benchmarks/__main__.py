@@ -103,7 +103,7 @@ def runs_of(setting: Setting) -> dict[str, tuple[int, dict[str, Callable[[], Any
         }),
     }  # fmt: skip
     if setting.name.startswith("plain"):  # these take many minutes on the others
-        found["integrated gradients, 20 steps"] = (1, {
+        found["integrated gradients, 20 steps"] = (2, {
             "ours": lambda: setting.ours("integrated_gradients"),
             "captum": lambda: peer(IntegratedGradients(network).attribute(
                 x, target=0, n_steps=20, method="gausslegendre", internal_batch_size=4)),

@@ -121,8 +121,21 @@ def test_no_network_in_the_file_is_a_sentence(real: Any, tmp_path: Path) -> None
 
 
 def test_self_test_of_the_module(real: Any) -> None:
-    if not real.desk.catalog.cases:
-        pytest.skip("no bundled cases yet")
     import slicer
 
     slicer.selfTests["XAIExplain"]()
+
+
+def test_slices_go_to_what_speaks_most_when_a_map_arrives(real: Any, files: Path) -> None:
+    import slicer
+
+    open_(real, files, "bright.pt2")
+    real.chooseMethod("Occlusion sensitivity")
+    mapNode = real.apply()
+    array = slicer.util.arrayFromVolume(mapNode)
+    matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+    mapNode.GetIJKToRASMatrix(matrix)
+    highest = np.argwhere(array == array.max()).astype(float)
+    peaks = [matrix.MultiplyPoint((i, j, k, 1.0))[2] for k, j, i in highest.tolist()]
+    offset = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceOffset()
+    assert min(abs(offset - peak) for peak in peaks) < 0.1
