@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.memory import PeakMemory, parse_memory
 from XAIExplainLib.compute.placement import enlarge
 from XAIExplainLib.errors import XAIError
@@ -84,6 +85,7 @@ def explain(
         question = Question(
             model, prepared, wanted, parse_memory(memory), seed, progress, cancel,
             None if kind.needs == "scores" else lambda graph: kind.walk_start(graph, settings),
+            kind.walk_table(settings) or DERIVATIVES,
         )  # fmt: skip
         attribution = kind().explain(question, **settings)
         question.check()

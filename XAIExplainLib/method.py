@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from XAIExplainLib.compute.graph import Graph
+    from XAIExplainLib.compute.reverse import Table
     from XAIExplainLib.question import Question
 
 CHAPTERS = ("visual", "textual", "examples", "evaluation")
@@ -102,6 +103,11 @@ class Method:
 
         The first pass then keeps what the walk reads, and is the only one. None is for all other methods.
         """
+        return None
+
+    @classmethod
+    def walk_table(cls, parameters: dict[str, Any]) -> Table | None:
+        """The rules of that walk; None are the true derivatives."""
         return None
 
     @classmethod

@@ -15,11 +15,13 @@ from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.graphs import graph_of
 from XAIExplainLib.compute.memory import batch_for, forward_bytes, measured
-from XAIExplainLib.compute.reverse import kept_values, walk
+from XAIExplainLib.compute.reverse import Table, kept_values, walk
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
 from XAIExplainLib.target import Score, Target
+
+Seed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 LARGEST_BATCH = 32
 PRODUCTS_IN_HALF_A_SECOND = 1e10  # of one core; measured at 2.5e10 a second in convolutions
@@ -46,6 +48,8 @@ class Question:
         Gives True when the user wants to stop.
     walk_start : callable or None
         Gives the node to which the first walk will go, so that the first pass keeps what it reads.
+    walk_table : Table
+        The rules of that walk.
 
     Attributes
     ----------
@@ -64,17 +68,17 @@ class Question:
     def __init__(
         self, model: Model, prepared: Prepared, target: Target, memory: int, seed: int = 0,
         progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
-        walk_start: Callable[[Graph], str | None] | None = None,
+        walk_start: Callable[[Graph], str | None] | None = None, walk_table: Table = DERIVATIVES,
     ) -> None:  # fmt: skip
         self.model, self.prepared, self.memory = model, prepared, memory
         self.x = prepared.tensor
         self.generator = torch.Generator().manual_seed(seed)
         self._progress, self._cancel = progress, cancel
         self.diagnostics: dict[str, Any] = {"warnings": []}
-        self._plans: dict[str, tuple[set[str], set[str], float]] = {}
-        self._first_pass: tuple[str, dict[str, Any]] | None = None
+        self._plans: dict[tuple[str, int], tuple[Table, set[str], set[str], float]] = {}
+        self._first_pass: tuple[str, Table, dict[str, Any]] | None = None
         self.check()
-        kept = self._kept_pass(walk_start) if walk_start is not None and self.samples == 1 else None
+        kept = self._kept_pass(walk_start, walk_table) if walk_start is not None and self.samples == 1 else None
         self.output = self._outputs(self.x) if kept is None else self._finite(kept)
         self.score: Score = target.bind(model, self.output, prepared)
         self.scores_of_case = self.score(self.output)
@@ -150,22 +154,22 @@ class Question:
             rest = [self.model(part) for part in x[1:].split(self.batch)] if len(x) > 1 else []
         return self._finite(torch.cat([*first, *rest]))
 
-    def _kept_pass(self, walk_start: Callable[[Graph], str | None]) -> torch.Tensor | None:
+    def _kept_pass(self, walk_start: Callable[[Graph], str | None], table: Table) -> torch.Tensor | None:
         """The answer by a pass over the graph that keeps what the first walk reads; None where that cannot be."""
         try:
             graph = self.graph()
             start = walk_start(graph)
+            if start is None or graph.static_batch not in (None, 1):
+                return None
+            _, kept, needed = self._plan(graph, start, table)
         except XAIError:
             return None  # the method itself, or the network's own pass, says what is wrong
-        if start is None or graph.static_batch not in (None, 1):
-            return None
-        _, kept, needed = self._plan(graph, start)
         if needed > self.memory:
             return None
         values: dict[str, Any] = {}
         self._cost = measured(lambda: values.update(graph.run(self.x, keep=kept, check=self.check)))
         output: torch.Tensor = values[graph.output]
-        self._first_pass = start, values
+        self._first_pass = start, table, values
         output = output[:, None] if output.dim() == 1 and self.model.task == "regression" else output
         self.model.infer_task(output, self.x)
         return output
@@ -191,7 +195,9 @@ class Question:
         """
         return graph_of(self.model, self.x)
 
-    def gradients(self, x: torch.Tensor, samples: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def gradients(
+        self, x: torch.Tensor, samples: torch.Tensor | None = None, table: Table = DERIVATIVES
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradients of the scores with respect to the inputs.
 
         By the walk over the graph; where the network has none, by autograd on the network itself, which is said in
@@ -203,6 +209,8 @@ class Question:
             Shape (B, C, *spatial).
         samples : torch.Tensor or None
             As in `scores`.
+        table : Table
+            The rules of the walk; with others than the true derivatives the network must have a graph.
 
         Returns
         -------
@@ -210,14 +218,21 @@ class Question:
             Gradients of the shape of `x`, and scores (B,).
         """
         rows = (torch.arange(len(x)) if samples is None else samples).to(x.device)
+        size = self.batch_of_gradient(table)
         try:
             self.graph()
         except XAIError as error:
+            if table is not DERIVATIVES:
+                raise
             self.diagnostics["engine"] = f"autograd on the network itself ({error.message})"
-            one, size = self._by_autograd, self.batch_of_gradient()
+            one = self._by_autograd
         else:
             self.diagnostics["engine"] = "graph"
-            one, size = self._by_graph, self.batch_of_gradient()
+
+            def one(x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                graph = self.graph()
+                return self.walk_to(graph.input, x, samples, graph, table)[1:]
+
         gradients, scores = [], []
         for part, which in zip(x.split(size), rows.split(size), strict=True):
             self.check()
@@ -226,22 +241,23 @@ class Question:
             scores.append(score)
         return torch.cat(gradients), torch.cat(scores)
 
-    def batch_of_gradient(self) -> int:
-        """How many inputs fit the memory in one run forth and back."""
+    def batch_of_gradient(self, table: Table = DERIVATIVES) -> int:
+        """How many inputs fit the memory in one run forth and back with the rules of `table`."""
         limit = LARGEST_BATCH
         try:
             graph = self.graph()
         except XAIError:
             needed, limit = self._cost.total, self._soon(3)  # autograd cannot be stopped on its way
         else:
-            needed = self._plan(graph, graph.input)[2]
+            needed = self._plan(graph, graph.input, table)[2]
             limit = graph.static_batch or limit
         return batch_for(needed, self.memory, limit, "The gradient")
 
     def walk_to(
-        self, start: str, x: torch.Tensor, samples: torch.Tensor, graph: Graph
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The value of a node and the gradient of the scores there.
+        self, start: str, x: torch.Tensor, samples: torch.Tensor, graph: Graph, table: Table = DERIVATIVES,
+        seed: Seed | None = None, visit: Callable[[str, Any], None] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+        """The value of a node and what the walk back to it brings: with the true derivatives, the scores' gradient.
 
         Parameters
         ----------
@@ -253,26 +269,37 @@ class Question:
             Shape (B,).
         graph : Graph
             This question's graph.
+        table : Table
+            The rules of the walk.
+        seed : callable or None
+            ``(output, derivative of the scores by it) -> cotangent``, all of the output's shape (B, ...), with which
+            the walk starts; None starts with the derivative.
+        visit : callable or None
+            Called as ``visit(node name, cotangent)`` at every node on the way.
 
         Returns
         -------
         tuple of torch.Tensor
-            Value of the node, gradient of the same shape, scores (B,).
+            Value of the node, cotangent of the same shape, scores (B,).
         """
-        path, kept, needed = self._plan(graph, start)
+        path, kept, needed = self._plan(graph, start, table)
         batch_for(needed, self.memory, 1, "The gradient")
         real = len(x)
         x, samples = _filled(x, graph.static_batch), _filled(samples, graph.static_batch)
-        values = self._taken(start, x) or graph.run(x, keep=kept, check=self.check)
-        seed, score = self._seed(values[graph.output], samples)
-        gradient = walk(graph, DERIVATIVES, values, seed, start, path, self.check)
+        values = self._taken(start, table, x) or graph.run(x, keep=kept, check=self.check)
+        cotangent, score = self._seed(values[graph.output], samples)
+        if seed is not None:
+            cotangent = seed(values[graph.output], cotangent)
+        gradient = walk(graph, table, values, cotangent, start, path, self.check, visit)
         return values[start][:real], gradient[:real], score[:real]
 
-    def _taken(self, start: str, x: torch.Tensor) -> dict[str, Any] | None:
+    def _taken(self, start: str, table: Table, x: torch.Tensor) -> dict[str, Any] | None:
         """What the first pass kept for a walk from the case itself to `start`; given once, to be freed after it."""
-        if self._first_pass is None or self._first_pass[0] != start or x.data_ptr() != self.x.data_ptr():
+        if self._first_pass is None or x.data_ptr() != self.x.data_ptr() or len(x) != len(self.x):
             return None
-        values, self._first_pass = self._first_pass[1], None
+        if self._first_pass[0] != start or self._first_pass[1] is not table:
+            return None
+        values, self._first_pass = self._first_pass[2], None
         return values
 
     def nodes_with_gradient(self, reads: Callable[[str, torch.Tensor], bool]) -> list[str]:
@@ -284,7 +311,7 @@ class Question:
             ``(node name, gradient) -> bool``.
         """
         graph = self.graph()
-        path, kept, needed = self._plan(graph, graph.input)
+        path, kept, needed = self._plan(graph, graph.input, DERIVATIVES)
         batch_for(needed, self.memory, 1, "Looking for a layer")
         x = _filled(self.x[:1], graph.static_batch)
         values = graph.run(x, keep=kept, check=self.check)
@@ -298,18 +325,15 @@ class Question:
         walk(graph, DERIVATIVES, values, seed, graph.input, path, self.check, visit)
         return found
 
-    def _plan(self, graph: Graph, start: str) -> tuple[set[str], set[str], float]:
+    def _plan(self, graph: Graph, start: str, table: Table) -> tuple[set[str], set[str], float]:
         """Of a walk back to `start`: its path, the values to keep, and the bytes that this takes a sample."""
-        if start not in self._plans:
+        key = start, id(table)
+        if key not in self._plans:
             path = graph.between(start, graph.output)
-            kept = kept_values(graph, DERIVATIVES, path, start) | {graph.output, start}
-            self._plans[start] = path, kept, forward_bytes(graph, kept, self.x.element_size())
-        return self._plans[start]
-
-    def _by_graph(self, x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        graph = self.graph()
-        _, gradient, score = self.walk_to(graph.input, x, samples, graph)
-        return gradient, score
+            kept = kept_values(graph, table, path, start) | {graph.output, start}
+            # The table is held, so that no other one gets its identity.
+            self._plans[key] = table, path, kept, forward_bytes(graph, kept, self.x.element_size())
+        return self._plans[key][1:]
 
     def _by_autograd(self, x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         leaf = x.detach().clone().requires_grad_()
