@@ -9,7 +9,8 @@ from typing import Any
 
 from XAIExplainLib.errors import XAIError
 
-KINDS = ("integer", "number", "boolean", "choice", "voxels", "layer", "fill")
+KINDS = ("integer", "number", "boolean", "choice", "voxels", "layer", "fill", "list")
+KINDS_OF_LIST = ("layer", "model", "volume", "")
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 
@@ -25,7 +26,8 @@ class Parameter:
     kind : str
         ``integer``, ``number``, ``boolean``, ``choice`` (one of `choices`), ``voxels`` (one positive integer for
         all axes or three, in the order k, j, i), ``layer`` (dotted name of a layer, or None for the method's own
-        choice), ``fill`` (a number, or one of `choices`).
+        choice), ``fill`` (a number, one of `choices`, or with `volumes` a volume), ``list`` (names parted by commas;
+        what they name says `of`).
     default : object
         The value used when the user says nothing.
     help : str
@@ -35,9 +37,13 @@ class Parameter:
     minimum, maximum : float or None
         Inclusive bounds of a number.
     choices : sequence of str
-        The words allowed for ``choice`` and ``fill``.
+        The words allowed for ``choice`` and ``fill``, and for each name of a ``list``.
     advanced : bool
         Whether a form hides it under "Advanced".
+    volumes : bool
+        ``fill``: whether the name of a bundled case or the path of a volume may be given too.
+    of : str
+        ``list``: ``layer``, ``model`` or ``volume``; empty for words of the method's own.
     """
 
     name: str
@@ -49,13 +55,15 @@ class Parameter:
     maximum: float | None = None
     choices: Sequence[str] = ()
     advanced: bool = False
+    volumes: bool = False
+    of: str = ""
 
     def describe(self) -> dict[str, Any]:
         """The declaration as JSON-ready values."""
         return {
             "name": self.name, "kind": self.kind, "default": self.default, "help": self.help, "unit": self.unit,
             "minimum": self.minimum, "maximum": self.maximum, "choices": list(self.choices),
-            "advanced": self.advanced,
+            "advanced": self.advanced, "volumes": self.volumes, "of": self.of,
         }  # fmt: skip
 
     def check(self, value: Any) -> Any:
@@ -71,6 +79,7 @@ class Parameter:
         checker = {
             "integer": self._integer, "number": self._number, "boolean": self._boolean, "choice": self._choice,
             "voxels": self._voxels, "layer": self._layer, "fill": self._fill,
+            "list": self._list,
         }[self.kind]  # fmt: skip
         return checker(value)
 
@@ -144,4 +153,18 @@ class Parameter:
         try:
             return self._number(value)
         except XAIError:
-            raise self._wrong(value, "a number or one of " + ", ".join(self.choices)) from None
+            if self.volumes and isinstance(value, str) and value.strip():
+                return value.strip()
+            words = [f"a number{self._bounds()}", *self.choices, *(["a case or the path of a volume"] * self.volumes)]
+            raise self._wrong(value, " or ".join((", ".join(words[:-1]), words[-1]))) from None
+
+    def _list(self, value: Any) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+        if not all(isinstance(part, str) for part in parts):
+            raise self._wrong(value, "names, parted by commas")
+        names = tuple(part.strip() for part in parts if part.strip())
+        if self.choices and not set(names) <= set(self.choices):
+            raise self._wrong(value, "some of " + ", ".join(self.choices) + ", parted by commas")
+        return names
