@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from XAIExplainLib.preprocessing import Preprocessing as Preprocessing
     from XAIExplainLib.target import Region as Region
     from XAIExplainLib.target import Voxel as Voxel
+    from XAIExplainLib.target_combined import Difference as Difference
+    from XAIExplainLib.target_combined import Head as Head
+    from XAIExplainLib.target_combined import Probability as Probability
     from XAIExplainLib.volume import Volume as Volume
     from XAIExplainLib.volume import load_volume as load_volume
     from XAIExplainLib.volume import save_volume as save_volume
@@ -42,7 +45,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Case": "cases", "load_case": "cases", "XAIError": "errors", "CancelledError": "errors", "explain": "explaining",
     "Explanation": "explanation", "load_model": "loading", "methods": "method", "Model": "model",
-    "Preprocessing": "preprocessing", "Region": "target", "Voxel": "target", "Volume": "volume",
+    "Preprocessing": "preprocessing", "Region": "target", "Voxel": "target", "Difference": "target_combined",
+    "Head": "target_combined", "Probability": "target_combined", "Volume": "volume",
     "load_volume": "volume", "save_volume": "volume",
 }  # fmt: skip
 __all__ = sorted(_HOMES)

@@ -69,7 +69,8 @@ def make_parser() -> argparse.ArgumentParser:
     explain.add_argument("--output", required=True, metavar="OUT.nrrd", help="NRRD or NIfTI; a JSON is put beside it")
     explain.add_argument(
         "--target", metavar="T",
-        help="class name or index, region:MASK[:CLASS] or voxel:i,j,k[:CLASS]; by default the predicted class",
+        help="class name or index, region:MASK[:CLASS], voxel:i,j,k[:CLASS], probability:T, difference:A:B or "
+        "output:WHICH:T; by default the predicted class",
     )  # fmt: skip
     explain.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="parameters",
@@ -116,6 +117,7 @@ def _add_case(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--classes", metavar="A,B", help="names of the model's outputs")
     parser.add_argument("--task", metavar="TASK", help="classification, multilabel, regression or segmentation")
+    parser.add_argument("--inputs", metavar="N,N", help="of a network with several inputs: the channels of each")
 
 
 def _request(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -125,6 +127,11 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         options["classes"] = [name.strip() for name in arguments.classes.split(",") if name.strip()]
     if arguments.task:
         options["task"] = arguments.task
+    if arguments.inputs:
+        try:
+            options["inputs"] = [int(number) for number in arguments.inputs.split(",")]
+        except ValueError:
+            raise XAIError(f"--inputs cannot be {arguments.inputs!r}.", "Give numbers, such as 1,1.") from None
     return {
         "volumes": arguments.volumes, "model": arguments.model, "options": options,
         "consent": arguments.allow_code or None,

@@ -19,7 +19,8 @@ from XAIExplainLib.method import Attribution, get_method
 from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
 from XAIExplainLib.question import Question
-from XAIExplainLib.target import parse_target
+from XAIExplainLib.target_combined import Head
+from XAIExplainLib.target_parsing import parse_target
 from XAIExplainLib.volume import Volume
 
 
@@ -39,7 +40,8 @@ def explain(
     method : str
         Its name, such as ``grad_cam``; `methods()` lists them.
     target : object
-        None for the predicted class; a class name or index, a group's name, `Region` or `Voxel`.
+        None for the predicted class; a class name or index, a group's name, `Region`, `Voxel`, `Probability`,
+        `Difference` or `Head`; or what `parse_target` makes one of.
     progress : callable or None
         Called as ``progress(fraction, message)``.
     cancel : callable or None
@@ -79,6 +81,8 @@ def explain(
         raise XAIError(f"A {type(volume).__name__} is no volume.", "Make one by load_volume(path) or Volume(array).")
     if device is not None:
         model.to(_device(device))
+    if isinstance(wanted, Head):
+        model = model.at_output(wanted.output)
     began = time.perf_counter()
     with PeakMemory() as peak:
         prepared = model.prepare(volume)

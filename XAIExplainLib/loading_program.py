@@ -75,7 +75,8 @@ def load_program(path: Path, kind: str, consent: bool | None, options: dict[str,
     except Exception as error:  # a damaged archive fails in as many ways as it has parts
         first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise XAIError(f"{path.name} could not be loaded as {what}: {first}.", _DAMAGED) from error
-    return Model(program, kind=kind, **{**_input_of(program, path.name), **chosen})
+    found = {} if chosen.get("inputs") else _input_of(program, path.name)
+    return Model(program, kind=kind, **{**found, **chosen})
 
 
 def _input_of(program: torch.export.ExportedProgram, name: str) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def _input_of(program: torch.export.ExportedProgram, name: str) -> dict[str, Any
     if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].ndim not in (4, 5):
         raise XAIError(
             f"The program {name} does not take one tensor (batch, channels, *spatial): it takes {len(inputs)} inputs.",
-            "Export a network with one image as its input.",
+            "Export a network with one image as its input, or say which channels each input gets: inputs=[1, 1].",
         )
     batch, channels = inputs[0].shape[:2]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from XAIExplainLib.program import (
     settled,
     wrong_channels,
 )
+from XAIExplainLib.several_inputs import with_one_input
 from XAIExplainLib.volume import Volume
 
 TASKS = ("classification", "multilabel", "regression", "segmentation")
@@ -70,6 +72,8 @@ class Model:
         ``module``, ``torchscript`` or ``exported``; found out from `network` where it is one of the latter.
     batch : int or None
         The one batch size that an exported program takes; None is any.
+    inputs : sequence of int or None
+        For a network with several inputs: how many of the volume's channels each one gets, in their order.
     overlapping : bool
         Segmentation: whether classes overlap (a sigmoid each) instead of excluding each other (softmax). Always so
         for a single class.
@@ -104,6 +108,7 @@ class Model:
         source: str = "",
         kind: str = "module",
         batch: int | None = None,
+        inputs: Sequence[int] | None = None,
         overlapping: bool = False,
         information: Mapping[str, Any] | None = None,
     ) -> None:
@@ -113,6 +118,12 @@ class Model:
         _one_of("kind", kind, KINDS)
         _one_of("spatial_dims", spatial_dims, (2, 3))
         _one_of("slice_axis", slice_axis, tuple(AXES))
+        if inputs is not None:
+            exported = isinstance(network, torch.export.ExportedProgram)
+            kind = "exported" if exported else "torchscript" if isinstance(network, torch.jit.ScriptModule) else kind
+            name = name or type(network).__name__
+            network = with_one_input(network, inputs)
+            channels = sum(inputs) if channels is None else channels
         self.network, self.kind = settled(network, kind)
         self.program = network if isinstance(network, torch.export.ExportedProgram) else None
         self.graphs: dict[Any, Any] = {}  # of compute.graphs, by the size of the input; they live with the model
@@ -251,6 +262,18 @@ class Model:
             self.network.to(device)
         self.device = torch.device(device)
         return self
+
+    def at_output(self, which: int | str) -> Model:
+        """This model, answering with another element of the tuple, list or dict that its network gives.
+
+        The network is shared. Class names and task go with it only where the output stays the same.
+        """
+        if which == self.output:
+            return self
+        other = copy.copy(self)
+        other.output, other.graphs, other._fingerprint = which, {}, ""
+        other.classes, other.groups, other.outputs, other.task = None, {}, None, None
+        return other
 
     # -- the answer --------------------------------------------------------------------------------------------------
 

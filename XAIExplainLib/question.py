@@ -19,7 +19,8 @@ from XAIExplainLib.compute.reverse import Table, kept_values, walk
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
-from XAIExplainLib.target import Score, Target
+from XAIExplainLib.target import Score
+from XAIExplainLib.target_combined import Target
 
 Seed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

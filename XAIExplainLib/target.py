@@ -30,11 +30,15 @@ class Score:
     function : callable
         ``(output of B rows, samples) -> tensor (B,)``; `samples` says which of the case's samples (slices) each row
         belongs to, since a region differs from slice to slice.
+    probability : callable or None
+        ``(output, samples) -> tensor (B,)`` between 0 and 1: how probable the network says the target is; None where
+        there is no such number (a regression, a sum over a region).
     """
 
     name: str
     units: str
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    probability: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     def __call__(self, output: torch.Tensor, samples: torch.Tensor | None = None) -> torch.Tensor:
         if samples is None:
@@ -86,7 +90,9 @@ class ClassTarget:
             )
         name = _class_name(model, index)
         units = "output" if task == "regression" else "logit"
-        return Score(name, units, lambda rows, samples: rows.reshape(len(rows), -1)[:, index])
+        return Score(
+            name, units, lambda rows, samples: rows.reshape(len(rows), -1)[:, index], _probability(task, columns, index)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,54 +172,14 @@ class Voxel:
         inside = prepared.rows(mask).to(output.device)[:, 0]
         index = _class_in(model, output, inside, self.which)
         name = f"{_class_name(model, index)} at voxel {','.join(str(int(n)) for n in self.index)}"
-        return _sum_over(name, index, inside, "logit")
+        score = _sum_over(name, index, inside, "logit")
+        independent = model.overlapping or output.shape[1] == 1
 
+        def probable(rows: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+            chances = rows.sigmoid() if independent else rows.softmax(1)
+            return score.function(chances, samples)
 
-Target = ClassTarget | Region | Voxel
-
-
-def parse_target(value: Any) -> Target:
-    """A target from what a user writes.
-
-    Parameters
-    ----------
-    value : object
-        A target; None; a class name or index; the text ``region:MASK[:CLASS]`` or ``voxel:i,j,k[:CLASS]``; or the
-        dict ``{"region": path, "class": name}`` or ``{"voxel": [i, j, k], "class": name}``.
-
-    Raises
-    ------
-    XAIError
-        If it is none of these.
-    """
-    if isinstance(value, ClassTarget | Region | Voxel):
-        return value
-    if isinstance(value, dict):
-        if "region" in value:
-            return Region(value["region"], value.get("class"))
-        if "voxel" in value:
-            return Voxel(_indices(value["voxel"]), value.get("class"))
-    if isinstance(value, str) and value.startswith("voxel:"):
-        index, _, which = value[len("voxel:") :].partition(":")
-        return Voxel(_indices(index.split(",")), which or None)
-    if isinstance(value, str) and value.startswith("region:"):
-        path, which = value[len("region:") :], ""
-        # The colon of C:\mask.nrrd is none of ours.
-        if ":" in path[2:] and not path.rsplit(":", 1)[1].startswith(("\\", "/")):
-            path, which = path.rsplit(":", 1)
-        return Region(path, which or None)
-    if value is None or (isinstance(value, str) and value):
-        return ClassTarget(value)
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return ClassTarget(int(value))
-    raise XAIError(f"The target {value!r} is not understood.", "Give a class name, an index, a region or a voxel.")
-
-
-def _indices(values: Sequence[Any]) -> tuple[int, ...]:
-    try:
-        return tuple(int(value) for value in values)
-    except (TypeError, ValueError):
-        raise XAIError(f"The voxel {values!r} is not understood.", "Give three whole numbers i,j,k.") from None
+        return Score(name, "logit", score.function, probable)
 
 
 def _predicted(output: torch.Tensor, task: str) -> int:
@@ -227,10 +193,22 @@ def _group(name: str, members: list[int], columns: int, task: str) -> Score:
     others = [index for index in range(columns) if index not in members]
     if task != "classification" or not others:
         return Score(name, "sum of logits", lambda rows, samples: rows[:, members].sum(1))
-    # log P(group) - log P(not group) under the softmax.
-    return Score(
-        name, "log-odds", lambda rows, samples: rows[:, members].logsumexp(1) - rows[:, others].logsumexp(1)
-    )
+
+    def odds(rows: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """log P(group) - log P(not group) under the softmax."""
+        return rows[:, members].logsumexp(1) - rows[:, others].logsumexp(1)
+
+    return Score(name, "log-odds", odds, lambda rows, samples: odds(rows, samples).sigmoid())
+
+
+def _probability(
+    task: str, columns: int, index: int
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+    if task == "multilabel" or (task == "classification" and columns == 1):
+        return lambda rows, samples: rows.reshape(len(rows), -1)[:, index].sigmoid()
+    if task == "classification":
+        return lambda rows, samples: rows.softmax(1)[:, index]
+    return None
 
 
 def _require_segmentation(model: Model, output: torch.Tensor, prepared: Prepared, what: str) -> None:
