@@ -14,6 +14,12 @@ CARDS = [
     {"name": "grad_cam", "title": "Grad-CAM", "family": "Backpropagation", "signed": False, "parameters": [
         {"name": "layer", "kind": "layer", "default": None, "help": "The layer whose map is shown."}]},
     {"name": "gradient", "title": "Gradient", "family": "Backpropagation", "signed": True, "parameters": []},
+    {"name": "shap", "title": "SHAP", "family": "Perturbation", "signed": True, "parameters": [
+        {"name": "background", "kind": "list", "default": ["blur"], "help": "What the case is compared with.",
+         "of": "volume"},
+        {"name": "models", "kind": "list", "default": [], "help": "Further networks.", "of": "model"},
+        {"name": "baseline", "kind": "fill", "default": "mean", "help": "Start.", "choices": ["mean", "blur"],
+         "volumes": True}]},
     {"name": "occlusion", "title": "Occlusion", "family": "Perturbation", "signed": True, "parameters": [
         {"name": "window", "kind": "voxels", "default": 8, "help": "Size.", "unit": "voxel", "minimum": 1},
         {"name": "fill", "kind": "fill", "default": 0.0, "help": "What replaces.", "choices": ["mean", "blur"]},

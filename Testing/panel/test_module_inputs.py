@@ -158,6 +158,35 @@ def test_form_has_an_editor_for_every_kind(panel: Any) -> None:
     assert panel.node.methodParameters == "{}"
 
 
+def test_lists_and_other_cases_are_typed(panel: Any) -> None:
+    panel.addVolume()
+    panel.chooseMethod("SHAP")
+    form = panel.desk.method.form
+    assert form.values() == {"background": ["blur"], "models": [], "baseline": "mean"}
+    assert form.changes() == {}
+    assert "Default: blur" in form.editors["background"].widget.toolTip
+    assert form.editors["background"].widget.placeholderText == "Names of examples or paths, parted by commas"
+    form.editors["background"].widget.text = " healthy , other.nrrd,"
+    form.editors["background"].widget.editingFinished.emit()
+    baseline = form.editors["baseline"]
+    assert not baseline.line.visible
+    panel.host.setCombo(baseline.combo, "another case")
+    assert baseline.line.visible
+    assert "baseline" not in form.changes()  # until it is named
+    baseline.line.text = "healthy"
+    baseline.line.editingFinished.emit()
+    wanted = {"background": ["healthy", "other.nrrd"], "baseline": "healthy"}
+    assert form.changes() == wanted
+    panel.apply()
+    assert panel.requests("explain")[0]["parameters"] == wanted
+    panel.chooseMethod("Gradient")
+    panel.chooseMethod("SHAP")
+    assert panel.desk.method.form.changes() == wanted
+    assert panel.desk.method.form.editors["baseline"].line.text == "healthy"
+    panel.host.click(panel.desk.method.form.resetButton)
+    assert panel.desk.method.form.changes() == {}
+
+
 def test_bounds_and_tooltips_come_from_the_declaration(panel: Any) -> None:
     panel.addVolume()
     panel.chooseMethod("Occlusion")
@@ -183,7 +212,8 @@ def test_layers_are_listed_on_request(panel: Any) -> None:
 def test_method_list_has_families_that_cannot_be_chosen(panel: Any) -> None:
     combo = panel.desk.method.ui.methodComboBox
     texts = [combo.itemText(index) for index in range(combo.count)]
-    assert texts == ["Backpropagation", "    Grad-CAM", "    Gradient", "Perturbation", "    Occlusion"]
+    families = ["Backpropagation", "    Grad-CAM", "    Gradient", "Perturbation", "    SHAP", "    Occlusion"]
+    assert texts == families
     from PySide6 import QtCore
 
     model = combo.model()

@@ -190,9 +190,10 @@ class LayerEditor(Editor):
 
 
 class FillEditor(Editor):
-    """What replaces voxels: one of the method's words, or a number."""
+    """What replaces voxels: one of the method's words, a number, or where the method allows it another case."""
 
     NUMBER = "<number>"
+    VOLUME = "<volume>"
 
     def make(self):
         row = qt.QWidget()
@@ -202,27 +203,67 @@ class FillEditor(Editor):
         self.combo.toolTip = self.declaration["help"]
         self.spin = self.doubleSpinBox()
         self.spin.toolTip = self.declaration["help"]
-        words = [(word, word) for word in self.declaration["choices"]]
-        fillCombo(self.combo, [*words, (_("number"), self.NUMBER)], None)
+        self.line = lineEdit(_("Name of an example, or path of a volume"), self.changed)
+        words = [(word.replace("_", " "), word) for word in self.declaration["choices"]]
+        words.append((_("number"), self.NUMBER))
+        if self.declaration.get("volumes"):
+            words.append((_("another case"), self.VOLUME))
+        fillCombo(self.combo, words, None)
         self.combo.connect("currentIndexChanged(int)", self.onWord)
-        layout.addWidget(self.combo)
-        layout.addWidget(self.spin)
+        for widget in (self.combo, self.spin, self.line):
+            layout.addWidget(widget)
         return row
 
     def onWord(self, index):
-        self.spin.visible = comboData(self.combo) == self.NUMBER
+        self.showOnly(comboData(self.combo))
         self.onChanged()
+
+    def showOnly(self, word):
+        self.spin.visible = word == self.NUMBER
+        self.line.visible = word == self.VOLUME
 
     def value(self):
         word = comboData(self.combo)
+        if word == self.VOLUME:
+            # Until a case is named, the method's own choice stands.
+            return str(self.line.text).strip() or self.declaration["default"]
         return round(float(self.spin.value), 10) if word == self.NUMBER else word
 
     def setValue(self, value):
-        isWord = isinstance(value, str)
-        selectData(self.combo, value if isWord else self.NUMBER)
-        if not isWord:
+        word = value if value in self.declaration["choices"] else self.VOLUME
+        word = word if isinstance(value, str) else self.NUMBER
+        selectData(self.combo, word)
+        if word == self.NUMBER:
             self.spin.setValue(float(value))
-        self.spin.visible = not isWord
+        self.line.text = value if word == self.VOLUME else ""
+        self.showOnly(word)
+
+
+class ListEditor(Editor):
+    """Several names in one line, parted by commas."""
+
+    def make(self):
+        texts = {
+            "layer": _("Names of layers, parted by commas"),
+            "model": _("Names of models or paths, parted by commas"),
+            "volume": _("Names of examples or paths, parted by commas"),
+        }
+        text = texts.get(self.declaration.get("of")) or _("Parted by commas")
+        return lineEdit(text, self.changed)
+
+    def value(self):
+        return [part.strip() for part in str(self.widget.text).split(",") if part.strip()]
+
+    def setValue(self, value):
+        self.widget.text = ", ".join(value or ())
+
+
+def lineEdit(placeholder, onChanged):
+    """A line of text that tells when the user has left it."""
+    line = qt.QLineEdit()
+    line.placeholderText = placeholder
+    line.connect("editingFinished()", onChanged)
+    return line
 
 
 def layerTitle(layer):
@@ -245,5 +286,5 @@ def decimalsFor(declaration):
 
 EDITORS = {
     "integer": IntegerEditor, "number": NumberEditor, "boolean": BooleanEditor, "choice": ChoiceEditor,
-    "voxels": VoxelsEditor, "layer": LayerEditor, "fill": FillEditor,
+    "voxels": VoxelsEditor, "layer": LayerEditor, "fill": FillEditor, "list": ListEditor,
 }  # fmt: skip

@@ -103,7 +103,9 @@ def same(first, second):
     """Whether two values of a parameter mean the same: 8 and [8, 8, 8], "" and None."""
     def plain(value):
         if isinstance(value, (list, tuple)):
-            return value[0] if len(set(value)) == 1 else list(value)
+            if not all(isinstance(part, int) for part in value):
+                return list(value)
+            return value[0] if len(set(value)) == 1 else list(value) or None
         return None if value == "" else value
 
     return plain(first) == plain(second)
@@ -123,6 +125,8 @@ def tooltip(declaration):
         text += " " + _("At least {low:g}.").format(low=low)
     elif high is not None:
         text += " " + _("At most {high:g}.").format(high=high)
+    if isinstance(default, (list, tuple)):
+        default = ", ".join(map(str, default))
     if default not in (None, ""):
         text += " " + _("Default: {default}.").format(default=default)
     return text.strip()
