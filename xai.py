@@ -5,6 +5,7 @@
     python3 xai.py test        every check and test (--full: the slow proofs too; further words go to pytest)
     python3 xai.py run ARGS    the command line `xaiexplain ARGS`, in the folder you are in
     python3 xai.py bench       the benchmarks
+    python3 xai.py validity    every method on every network; writes docs/validity.md
     python3 xai.py setup       only make the environment (.venv beside this file)
 """
 
@@ -47,7 +48,7 @@ class Problem(Exception):
 
 def main(words):
     """Run the command that `words` name; returns the exit status."""
-    commands = {"setup": setup, "test": test, "demo": demo, "run": run, "bench": bench}
+    commands = {"setup": setup, "test": test, "demo": demo, "run": run, "bench": bench, "validity": validity}
     if not words or words[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
         return 0 if words else 2
@@ -101,6 +102,12 @@ def bench(words):
     """The benchmarks."""
     ensure_environment()
     return become([PYTHON, "-P", "-m", "benchmarks"] + words)
+
+
+def validity(words):
+    """Every method on every kind of network, beside its peers."""
+    ensure_environment()
+    return become([PYTHON, "-P", "-m", "Testing.validity"] + words)
 
 
 def check_python():

@@ -73,6 +73,8 @@ class Method:
         What a value is, for the legend.
     citation, caution : str
         The paper, and what the survey warns of.
+    proof : str
+        What independent result it was found equal to, in a phrase for the card.
     parameters : tuple of Parameter
         In the order of the form.
     """
@@ -91,6 +93,7 @@ class Method:
     summary: ClassVar[str]
     citation: ClassVar[str]
     caution: ClassVar[str]
+    proof: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
@@ -140,7 +143,7 @@ class Method:
                 "reach": "local" if cls.local else "global",
             },
             "needs": cls.needs, "cost": cls.cost, "signed": cls.signed, "units": cls.units, "summary": cls.summary,
-            "citation": cls.citation, "caution": cls.caution,
+            "citation": cls.citation, "caution": cls.caution, "proof": cls.proof,
             "parameters": [parameter.describe() for parameter in cls.parameters],
         }  # fmt: skip
 
