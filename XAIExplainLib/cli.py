@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from XAIExplainLib import __version__
+from XAIExplainLib import __version__, cli_compare
 from XAIExplainLib.allocator import keep_freed_memory
 from XAIExplainLib.console import ProgressLine
 from XAIExplainLib.errors import XAIError
@@ -68,19 +68,17 @@ def make_parser() -> argparse.ArgumentParser:
     explain.add_argument("--method", required=True, metavar="NAME", help="a method; see: xaiexplain methods")
     explain.add_argument("--output", required=True, metavar="OUT.nrrd", help="NRRD or NIfTI; a JSON is put beside it")
     explain.add_argument(
-        "--target", metavar="T",
-        help="class name or index, region:MASK[:CLASS], voxel:i,j,k[:CLASS], probability:T, difference:A:B or "
-        "output:WHICH:T; by default the predicted class",
-    )  # fmt: skip
-    explain.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="parameters",
         help="a parameter of the method; may be repeated",
     )  # fmt: skip
-    explain.add_argument("--memory", metavar="SIZE", help="memory that the run may use, for example 4GiB")
-    explain.add_argument("--device", metavar="NAME", help="cpu (the default), cuda or mps")
-    explain.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default 0)")
-    explain.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    _add_run(explain)
     explain.set_defaults(run=_explain)
+
+    compare = commands.add_parser("compare", help="measure several methods on one case, and show them side by side")
+    _add_case(compare)
+    cli_compare.add_options(compare)
+    _add_run(compare)
+    compare.set_defaults(run=_compare)
 
     predict = commands.add_parser("predict", help="say what the model answers")
     _add_case(predict)
@@ -118,6 +116,18 @@ def _add_case(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", metavar="A,B", help="names of the model's outputs")
     parser.add_argument("--task", metavar="TASK", help="classification, multilabel, regression or segmentation")
     parser.add_argument("--inputs", metavar="N,N", help="of a network with several inputs: the channels of each")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target", metavar="T",
+        help="class name or index, region:MASK[:CLASS], voxel:i,j,k[:CLASS], probability:T, difference:A:B or "
+        "output:WHICH:T; by default the predicted class",
+    )  # fmt: skip
+    parser.add_argument("--memory", metavar="SIZE", help="memory that the run may use, for example 4GiB")
+    parser.add_argument("--device", metavar="NAME", help="cpu (the default), cuda or mps")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default 0)")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
 
 
 def _request(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -166,6 +176,18 @@ def _summary(answer: dict[str, Any]) -> list[str]:
     for warning in diagnostics.get("warnings") or ():
         lines.append(f"warning: {warning}")
     return lines
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    try:
+        with ProgressLine(sys.stderr, quiet=arguments.quiet) as progress:
+            lines = cli_compare.compare(_request(arguments), arguments, _engine(), progress)
+    except cli_compare.Stopped:
+        print(f"cancelled: what was finished is in {arguments.output}.", file=sys.stderr)
+        return INTERRUPTED
+    if not arguments.quiet:
+        print("\n".join(lines))
+    return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:
