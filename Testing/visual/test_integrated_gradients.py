@@ -10,6 +10,7 @@ from torch import nn
 from Testing.compute.graphs import network_of
 from Testing.networks_zoo import BY_NAME, image
 from Testing.visual.asking import asked, assert_close, rows
+from XAIExplainLib.volume import Volume, save_volume
 
 
 def blurred(x):
@@ -36,6 +37,19 @@ def test_it_is_captums(name, start):
     wanted = peer.attribute(x, baselines=BASELINES[start](x), target=1, n_steps=5, method="gausslegendre")
     result = asked(network, x, "integrated_gradients", steps=5, baseline=start)
     assert_close(rows(result, x), wanted.float(), 2e-5)
+
+
+@pytest.mark.parametrize("name", ["plain", "plain 2D"])
+def test_another_case_is_a_baseline(name, tmp_path):
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    other = x.flip(-1) + 0.5
+    path = tmp_path / "other.nrrd"
+    save_volume(Volume(other.transpose(0, 1).numpy() if x.dim() == 4 else other[0].numpy()), None, path)
+    wanted = IntegratedGradients(network).attribute(x, baselines=other, target=1, n_steps=5, method="gausslegendre")
+    result = asked(network, x, "integrated_gradients", steps=5, baseline=str(path))
+    assert_close(rows(result, x), wanted.float(), 2e-5)
+    assert result.diagnostics["baseline"] == str(path)
+    assert asked(network, x, "integrated_gradients", steps=1).diagnostics["baseline"] == 0.0
 
 
 @pytest.mark.parametrize("steps", [1, 7])

@@ -9,8 +9,10 @@ from Testing.compute.graphs import network_of
 from Testing.networks_zoo import BY_NAME
 from Testing.visual.asking import asked, assert_close, rows
 from Testing.visual.test_integrated_gradients import BASELINES
+from XAIExplainLib.compute.baselines import mean_around, noise
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.visual.occlusion import windows
+from XAIExplainLib.volume import Volume, save_volume
 
 
 def captums(network, x, window, stride, start=torch.zeros_like):
@@ -43,6 +45,64 @@ def test_what_covers(name, start):
     window = (16,) * (x.dim() - 2)
     result = asked(network, x, "occlusion", window=16, stride=16, fill=start)
     assert_close(rows(result, x), captums(network, x, window, window, BASELINES[start]).float(), 1e-4)
+
+
+def looped(network, x, window, stride, content):
+    """The map (N, 1, *spatial) by a loop: `content(sample, box)` is what covers a box of a sample."""
+    total, count = torch.zeros(len(x), 1, *x.shape[2:]), torch.zeros(x.shape[2:])
+    for box in windows(x.shape[2:], window, stride):
+        count[box] += 1
+        for sample in range(len(x)):
+            covered = x[sample : sample + 1].clone()
+            covered[(0, slice(None), *box)] = content(sample, box)
+            total[(sample, 0, *box)] += float((network(x[sample : sample + 1]) - network(covered))[0, 1])
+    return total / count
+
+
+FILLED = [("plain odd, three channels", (12, 16, 14), (9, 8, 13)), ("functional", 4, 4), ("plain 2D", (9, 10), (5, 10))]
+
+
+@pytest.mark.parametrize(("name", "window", "stride"), [FILLED[0], FILLED[2]])
+def test_noise_covers(name, window, stride):
+    """Noise of the seed: the first numbers of the run's generator."""
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    cover = noise(x, torch.Generator().manual_seed(7))
+    result = asked(network, x, "occlusion", window=window, stride=stride, fill="noise", seed=7)
+    wanted = looped(network, x, window, stride, lambda sample, box: cover[(sample, slice(None), *box)])
+    assert_close(rows(result, x), wanted, 1e-4)
+    other = asked(network, x, "occlusion", window=window, stride=stride, fill="noise", seed=8)
+    assert not torch.allclose(rows(other, x), rows(result, x), rtol=1e-2)
+
+
+@pytest.mark.parametrize(("name", "window", "stride"), FILLED)
+def test_the_mean_around_covers(name, window, stride):
+    """The shell is half as wide as the box."""
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    if name == "functional":
+        x[..., :9] = -2.0  # level: what is covered there is what was there
+    result = asked(network, x, "occlusion", window=window, stride=stride, fill="local_mean")
+    width = {"plain odd, three channels": (6, 8, 7), "functional": (2, 2, 2), "plain 2D": (5, 5)}[name]
+
+    def content(sample, box):
+        return mean_around(x[sample], box, width).reshape(-1, *[1] * len(box))
+
+    assert_close(rows(result, x), looped(network, x, window, stride, content), 1e-4)
+    if name == "functional":
+        assert result.diagnostics["passes"] < result.diagnostics["windows"]
+        assert not result.array[..., :4].any()
+
+
+@pytest.mark.parametrize("name", ["odd", "plain 2D"])
+def test_another_case_covers(name, tmp_path):
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    other = x.flip(-1) + 0.5
+    save_volume(Volume(other.transpose(0, 1).numpy() if x.dim() == 4 else other[0].numpy()), None,
+                tmp_path / "other.nrrd")  # fmt: skip
+    result = asked(network, x, "occlusion", window=16, stride=16, fill=str(tmp_path / "other.nrrd"))
+    wanted = looped(network, x, 16, 16, lambda sample, box: other[(sample, slice(None), *box)])
+    assert_close(rows(result, x), wanted, 1e-4)
+    with pytest.raises(XAIError, match="nowhere"):
+        asked(network, x, "occlusion", fill="nowhere")
 
 
 def test_it_is_monais_difference():

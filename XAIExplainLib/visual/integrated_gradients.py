@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from XAIExplainLib.compute.baselines import CHOICES, baseline
+from XAIExplainLib.compute.backgrounds import compared_with
+from XAIExplainLib.compute.baselines import CHOICES
 from XAIExplainLib.compute.quadrature import gauss_legendre
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -42,14 +43,16 @@ class IntegratedGradients(Method):
         ),
         Parameter(
             "baseline", "fill", 0.0,
-            "What the image is compared with: an intensity after preprocessing, its mean, or the blurred image.",
-            choices=CHOICES,
+            "What the image is compared with: an intensity after preprocessing, its mean, the blurred image, or "
+            "another case.",
+            choices=CHOICES, volumes=True,
         ),
     )  # fmt: skip
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         x, steps = question.x, parameters["steps"]
-        start = baseline(x, parameters["baseline"])
+        start = compared_with(question, parameters["baseline"])
+        question.diagnostics["baseline"] = parameters["baseline"]
         way = x - start
         nodes, weights = gauss_legendre(steps)
         total = torch.zeros_like(x)

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 
-from XAIExplainLib.compute.baselines import CHOICES, baseline
-from XAIExplainLib.compute.perturbation import Box, covered_scores
+from XAIExplainLib.compute.backgrounds import compared_with
+from XAIExplainLib.compute.baselines import CHOICES, mean_around, noise
+from XAIExplainLib.compute.perturbation import Box, Contents, covered_scores
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
 
 MOST_WINDOWS = 5_000_000
+FILLS = (*CHOICES, "noise", "local_mean")
 
 
 @register
@@ -47,20 +49,28 @@ class Occlusion(Method):
         Parameter("stride", "voxels", 8, "From one box to the next on the network's grid.", unit="voxels", minimum=1),
         Parameter(
             "fill", "fill", 0.0,
-            "What covers the box: an intensity after preprocessing, the image's mean, or the blurred image.",
-            choices=CHOICES,
+            "What covers the box: an intensity after preprocessing, the image's mean, the blurred image, noise with "
+            "the image's mean and deviation, the mean of a shell half as wide as the box around it, or another case.",
+            choices=FILLS, volumes=True,
         ),
     )  # fmt: skip
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         x = question.x
         boxes = windows(question.spatial, parameters["window"], parameters["stride"])
-        cover = baseline(x, parameters["fill"])
-        # A box that the cover does not change drops no score: no pass is needed.
-        differs = (x != cover).any(1)
-        changed = [
-            [box for box in boxes if bool(differs[(sample, *box)].any())] for sample in range(question.samples)
-        ]
+        # A box that its cover does not change drops no score: no pass is needed.
+        if parameters["fill"] == "local_mean":
+            width = tuple((w + 1) // 2 for w in _each(parameters["window"], question.spatial, "window"))
+            around = [_around(image, boxes, width) for image in x]
+            changed = [found for found, _ in around]
+            covers: list[torch.Tensor | Contents] = [contents for _, contents in around]
+        else:
+            cover = _cover(question, parameters["fill"])
+            differs = (x != cover).any(1)
+            changed = [
+                [box for box in boxes if bool(differs[(sample, *box)].any())] for sample in range(question.samples)
+            ]
+            covers = [cover] * question.samples
         total = torch.zeros((question.samples, 1, *question.spatial), dtype=torch.float64)
         count = torch.zeros(question.spatial, dtype=torch.float64)
         for box in boxes:
@@ -69,9 +79,9 @@ class Occlusion(Method):
         question.diagnostics.update(windows=len(boxes) * question.samples, passes=number + question.samples)
         base = question.scores_of_case.double().cpu()
         largest, done = 0.0, 0
-        for sample, found in enumerate(changed):
+        for sample, (found, cover_of_boxes) in enumerate(zip(changed, covers, strict=True)):
             question.progress(done / max(number, 1), f"window {done + 1} of {number}")
-            for indices, scores in covered_scores(question, sample, found, cover):
+            for indices, scores in covered_scores(question, sample, found, cover_of_boxes):
                 for index, score in zip(indices, scores.double().tolist(), strict=True):
                     drop = float(base[sample]) - score
                     total[(sample, 0, *found[index])] += drop
@@ -82,6 +92,23 @@ class Occlusion(Method):
         if bool((count == 0).any()):
             question.warn("The stride is larger than the window: voxels between the windows were never covered, 0.")
         return Attribution((total / count.clamp_min(1)).to(x.dtype))
+
+
+def _cover(question: Question, fill: float | str) -> torch.Tensor:
+    """What is seen in place of the image, of its shape."""
+    return noise(question.x, question.generator) if fill == "noise" else compared_with(question, fill)
+
+
+def _around(image: torch.Tensor, boxes: list[Box], width: tuple[int, ...]) -> tuple[list[Box], Contents]:
+    """Boxes of an image (C, *spatial) that the mean around them changes, and these means as their contents."""
+    found, means = [], []
+    for box in boxes:
+        mean = mean_around(image, box, width).reshape(-1, *[1] * len(box))
+        inside = image[(slice(None), *box)]
+        if bool((inside != mean).any()):
+            found.append(box)
+            means.append(mean.expand_as(inside))
+    return found, lambda indices: [means[n] for n in indices]
 
 
 def windows(spatial: tuple[int, ...], window: int | tuple[int, ...], stride: int | tuple[int, ...]) -> list[Box]:

@@ -1,0 +1,92 @@
+"""Scores of covered boxes: each box with contents of its own, the same by patches and by whole passes."""
+
+import pytest
+import torch
+
+from Testing.compute.graphs import network_of
+from Testing.networks_zoo import BY_NAME
+from XAIExplainLib.compute import perturbation
+from XAIExplainLib.compute.perturbation import covered_scores
+from XAIExplainLib.model import Model
+from XAIExplainLib.question import Question
+from XAIExplainLib.target import ClassTarget
+from XAIExplainLib.volume import Volume
+
+
+def question_of(name, samples=1, memory=2**30):
+    network, x = network_of(name), BY_NAME[name].image(samples)
+    flat = x.dim() == 4
+    model = Model(network, spatial_dims=2 if flat else 3)
+    prepared = model.prepare(Volume(x.transpose(0, 1).numpy() if flat else x[0].numpy()))
+    return network, x, Question(model, prepared, ClassTarget(1), memory)
+
+
+def items_of(x, number):
+    """Boxes of several sizes, each several times with contents of its own."""
+    generator = torch.Generator().manual_seed(0)
+    boxes, contents = [], []
+    for n in range(number):
+        box = []
+        for size in x.shape[2:]:
+            low = int(torch.randint(size, (), generator=generator))
+            box.append(slice(low, min(size, low + 1 + int(torch.randint(5, (), generator=generator)))))
+        for _ in range(1 + n % 3):
+            boxes.append(tuple(box))
+            contents.append(torch.randn(x.shape[1], *(b.stop - b.start for b in box), generator=generator))
+    return boxes, contents
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1])
+@pytest.mark.parametrize(("name", "samples"), [("plain", 1), ("plain 2D", 2)])
+def test_each_item_has_its_own_content(name, samples, share, monkeypatch):
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", share)
+    network, x, question = question_of(name, samples)
+    boxes, contents = items_of(x, 34)
+    sample = samples - 1
+    asked = []
+
+    def content(indices):
+        asked.extend(indices)
+        return [contents[n] for n in indices]
+
+    def measure(output, rows):
+        assert bool((rows == sample).all()) and len(rows) == len(output)
+        return output[:, 2] - 2 * output[:, 0]
+
+    found = torch.full((len(boxes),), torch.nan)
+    for indices, numbers in covered_scores(question, sample, boxes, content, measure):
+        assert bool(found[indices].isnan().all())
+        found[indices] = numbers
+    assert question.diagnostics["engine"] == ("incremental" if share else "whole passes")
+    assert sorted(asked) == list(range(len(boxes)))
+    images = x[sample : sample + 1].repeat(len(boxes), *[1] * (x.dim() - 1))
+    for image, box, one in zip(images, boxes, contents, strict=True):
+        image[(slice(None), *box)] = one
+    output = network(images)
+    wanted = output[:, 2] - 2 * output[:, 0]
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert not torch.allclose(found, wanted.flip(0), atol=1e-3)
+
+
+def test_one_cover_for_all_is_the_score_of_its_parts():
+    network, x, question = question_of("plain")
+    boxes, _ = items_of(x, 50)
+    cover = torch.randn_like(x)
+    given = [cover[0][(slice(None), *box)] for box in boxes]
+    one = {n: float(s) for part, scores in covered_scores(question, 0, boxes, cover)
+           for n, s in zip(part, scores, strict=True)}  # fmt: skip
+    other = {n: float(s) for part, scores in covered_scores(question, 0, boxes, lambda part: [given[n] for n in part])
+             for n, s in zip(part, scores, strict=True)}  # fmt: skip
+    assert one == other and len(one) == len(boxes)
+    assert list(covered_scores(question, 0, [], cover)) == []
+
+
+def test_a_disagreement_falls_back_to_whole_passes(monkeypatch):
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 1.1)
+    monkeypatch.setattr(perturbation.Incremental, "outputs", lambda self, patch: torch.zeros(len(patch.low), 3) + 99)
+    network, x, question = question_of("plain")
+    boxes, contents = items_of(x, 40)
+    found = torch.cat([numbers for _, numbers in covered_scores(
+        question, 0, boxes, lambda part: [contents[n] for n in part])])  # fmt: skip
+    assert len(found) == len(boxes) and float(found.max()) < 50
+    assert question.diagnostics["engine"] == "whole passes" and "disagreed" in question.diagnostics["warnings"][0]
