@@ -162,9 +162,9 @@ class Parameter:
         if value is None:
             return ()
         parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
-        if not all(isinstance(part, str) for part in parts):
+        if not all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts):
             raise self._wrong(value, "names, parted by commas")
-        names = tuple(part.strip() for part in parts if part.strip())
+        names = tuple(str(part).strip() for part in parts if str(part).strip())
         if self.choices and not set(names) <= set(self.choices):
             raise self._wrong(value, "some of " + ", ".join(self.choices) + ", parted by commas")
         return names
