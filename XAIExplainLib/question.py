@@ -71,7 +71,7 @@ class Question:
         progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
         walk_start: Callable[[Graph], str | None] | None = None, walk_table: Table = DERIVATIVES,
     ) -> None:  # fmt: skip
-        self.model, self.prepared, self.memory = model, prepared, memory
+        self.model, self.prepared, self.target, self.memory = model, prepared, target, memory
         self.x = prepared.tensor
         self.generator = torch.Generator().manual_seed(seed)
         self._progress, self._cancel = progress, cancel
@@ -256,7 +256,7 @@ class Question:
 
     def walk_to(
         self, start: str, x: torch.Tensor, samples: torch.Tensor, graph: Graph, table: Table = DERIVATIVES,
-        seed: Seed | None = None, visit: Callable[[str, Any], None] | None = None,
+        seed: Seed | None = None, visit: Callable[[str, Any], None] | None = None, also: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         """The value of a node and what the walk back to it brings: with the true derivatives, the scores' gradient.
 
@@ -277,6 +277,8 @@ class Question:
             the walk starts; None starts with the derivative.
         visit : callable or None
             Called as ``visit(node name, cotangent)`` at every node on the way.
+        also : dict or None
+            By name, further nodes whose values are wanted; they are put there, with the rows of a fixed batch.
 
         Returns
         -------
@@ -284,10 +286,17 @@ class Question:
             Value of the node, cotangent of the same shape, scores (B,).
         """
         path, kept, needed = self._plan(graph, start, table)
+        more = set(also or ()) - kept
+        if more:
+            needed = forward_bytes(graph, kept | more, self.x.element_size())
         batch_for(needed, self.memory, 1, "The gradient")
         real = len(x)
         x, samples = _filled(x, graph.static_batch), _filled(samples, graph.static_batch)
-        values = self._taken(start, table, x) or graph.run(x, keep=kept, check=self.check)
+        values = self._taken(start, table, x) or graph.run(x, keep=kept | more, check=self.check)
+        if more - values.keys():  # the first pass did not keep them, but what lies before them
+            values.update(graph.run(x, keep=more - values.keys(), check=self.check, start=values))
+        for name in also or ():
+            also[name] = values[name]  # type: ignore[index]
         cotangent, score = self._seed(values[graph.output], samples)
         if seed is not None:
             cotangent = seed(values[graph.output], cotangent)

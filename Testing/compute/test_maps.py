@@ -56,22 +56,59 @@ def test_tokens_go_back_to_their_patches():
     assert torch.allclose(found.maps(value), wanted, atol=1e-6)
 
 
-def test_channels_last_is_not_taken_for_channels_first():
+class Last(nn.Module):
+    """Works on the channels of each cell, as a Swin transformer does, with as many channels as cells along an axis."""
+
+    def __init__(self, channels=4):
+        super().__init__()
+        self.patches, self.norm, self.mix = nn.Conv3d(1, channels, 2, 2), nn.LayerNorm(channels), nn.Linear(channels, 4)
+        self.back, self.head = nn.Conv3d(4, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.norm(self.patches(x).movedim(1, -1))
+        y = self.mix(y) + 0.1 * torch.roll(y[..., :4], 1, 1)
+        return self.head(self.back(y.permute(0, 4, 1, 2, 3)).mean((2, 3, 4)))
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(4, (8, 8, 8)), (5, (8, 10, 12)), (6, (8, 10, 12))])
+def test_channels_last_is_not_taken_for_channels_first(channels, shape):
     """With as many channels as cells along an axis the shape alone cannot tell (SwinUNETR of 48 features on 96)."""
-    class Last(nn.Module):
+    network, x = Last(channels).eval(), image(1, *shape)
+    graph = export(network, x)
+    grid = tuple(size // 2 for size in shape)
+    assert [(one.layer.name, one.last, one.channels) for one in map_layers(graph)] == [
+        ("patches", False, channels), ("norm", True, channels), ("mix", True, 4), ("back", False, 4)
+    ]  # fmt: skip
+    found = find_layer(graph, "norm")
+    value = graph.run(x, keep={found.layer.node})[found.layer.node]
+    wanted = network.norm(network.patches(x).movedim(1, -1)).movedim(-1, 1)
+    assert found.grid == grid
+    assert torch.allclose(found.maps(value), wanted, atol=1e-6)
+    assert torch.equal(found.exchanged(value, found.maps(value)), value)
+
+
+def test_axes_that_the_graph_does_not_follow_make_no_map():
+    """Windows of an attention, one after the other along the first axis, look like a grid."""
+    class Windows(nn.Module):
         def __init__(self):
             super().__init__()
-            self.patches, self.norm, self.back = nn.Conv3d(1, 4, 2, 2), nn.LayerNorm(4), nn.Conv3d(4, 4, 1)
-            self.head = nn.Linear(4, 2)
+            self.patches, self.norm, self.head = nn.Conv3d(1, 4, 2, 2), nn.LayerNorm(4), nn.Linear(4, 2)
 
         def forward(self, x):
-            y = self.norm(self.patches(x).movedim(1, -1))
-            return self.head(self.back(y.movedim(-1, 1)).mean((2, 3, 4)))
+            y = self.patches(x).movedim(1, -1)
+            y = y.unflatten(1, (2, 2)).transpose(2, 3).flatten(1, 2)  # every second plane first
+            return self.head(self.norm(y).mean((1, 2, 3)))
 
-    graph = export(Last().eval(), image(1, 8, 8, 8))
-    assert [one.layer.name for one in map_layers(graph)] == ["patches", "back"]
+    graph = export(Windows().eval(), image(1, 8, 8, 8))
+    assert [one.layer.name for one in map_layers(graph)] == ["patches"]
     with pytest.raises(XAIError, match="norm .LayerNorm. has no map"):
         find_layer(graph, "norm")
+
+
+def test_channels_with_their_cells_in_one_axis_are_no_tokens():
+    """(16, 16) after a flattening: sixteen channels of sixteen cells, not sixteen tokens."""
+    network = nn.Sequential(nn.Conv2d(1, 16, 2, 2), nn.Flatten(2), nn.ReLU(), nn.Linear(16, 3), nn.Flatten())
+    assert [one.layer.name for one in map_layers(export(network.eval(), image(1, 8, 8)))] == ["0"]
 
 
 def test_maps_behind_an_interpolation_of_the_image_are_found():
