@@ -44,12 +44,16 @@ def test_defaults_are_taken_by_their_own_checks(name):
     method = methods()[name]
     defaults = method.check_parameters({})
     assert method.check_parameters(defaults) == defaults
-    texts = {key: str(value) for key, value in defaults.items() if value is not None}
+    texts = {
+        key: ", ".join(value) if isinstance(value, tuple) and value and isinstance(value[0], str) else str(value)
+        for key, value in defaults.items() if value not in (None, ())
+    }  # fmt: skip
     assert method.check_parameters({**defaults, **texts}) == defaults
     for parameter in method.parameters:
         assert parameter.kind in KINDS
         assert parameter.help.endswith(".")
         assert parameter.kind != "choice" or parameter.default in parameter.choices
+        assert parameter.kind != "list" or isinstance(parameter.default, tuple)
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("grad-cam", "grad_cam"), ("GradCam", "grad_cam"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from XAIExplainLib.question import Question
 
 CHAPTERS = ("visual", "textual", "examples", "evaluation")
+FAMILIES = ("Backpropagation", "Class activation maps", "Attention", "Perturbation")  # in the survey's order
 _registry: dict[str, type[Method]] = {}
 
 
@@ -157,7 +158,7 @@ def register(method: type[Method]) -> type[Method]:
 
 
 def methods() -> dict[str, type[Method]]:
-    """Every method by name, in the order of the chapters and files."""
+    """Every method by name, in the order of chapters, families and names."""
     for chapter in CHAPTERS:
         try:
             package = importlib.import_module(f"XAIExplainLib.{chapter}")
@@ -167,7 +168,12 @@ def methods() -> dict[str, type[Method]]:
             continue
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
-    return dict(_registry)
+    families = {family: place for place, family in enumerate(FAMILIES)}
+
+    def place(method: type[Method]) -> tuple[Any, ...]:
+        return CHAPTERS.index(method.chapter), families.get(method.family, len(families)), method.family, method.name
+
+    return {method.name: method for method in sorted(_registry.values(), key=place)}
 
 
 def get_method(name: str) -> type[Method]:

@@ -60,8 +60,9 @@ class Parameter:
 
     def describe(self) -> dict[str, Any]:
         """The declaration as JSON-ready values."""
+        default = list(self.default) if isinstance(self.default, tuple) else self.default
         return {
-            "name": self.name, "kind": self.kind, "default": self.default, "help": self.help, "unit": self.unit,
+            "name": self.name, "kind": self.kind, "default": default, "help": self.help, "unit": self.unit,
             "minimum": self.minimum, "maximum": self.maximum, "choices": list(self.choices),
             "advanced": self.advanced, "volumes": self.volumes, "of": self.of,
         }  # fmt: skip

@@ -176,7 +176,7 @@ def validity(
     peers = ["| peer | network | what | figure |", "|---|---|---|---|"]
     peers += [f"| {row['peer']} | {row['network']} | {row['what']} | {row['figure']} |"
               for row in record.get("peers", [])]  # fmt: skip
-    cautions = ["| method | lesion and healthy | trained and random |", "|---|---|---|"]
+    cautions = ["| method | enhancing and dark | trained and random |", "|---|---|---|"]
     cautions += [f"| `{row['method']}` | {_figure(row['contrast'])} | {_figure(row['random'])} |"
                  for row in record.get("cautions", [])]  # fmt: skip
     return {

@@ -17,9 +17,8 @@ from XAIExplainLib.method import Method
 logger = logging.getLogger(__name__)
 
 # So that one cell takes seconds; the methods' own figures say how rough a map of so few samples is.
-LARGEST = {
-    "samples": 6, "masks": 12, "steps": 6, "iterations": 6, "regions": 8, "draws": 2, "tries": 4,
-}  # fmt: skip
+LARGEST = {"samples": 6, "masks": 12, "steps": 6, "regions": 6}
+OF_REGIONS = {"samples": 40, "regions": 6}
 STATES = ("works", "warns", "refuses", "fails")
 
 
@@ -60,7 +59,7 @@ def small(method: type[Method], shape: tuple[int, ...]) -> dict[str, Any]:
             chosen[parameter.name] = max(least, min(int(parameter.default), LARGEST[parameter.name]))
         elif parameter.kind == "voxels" and parameter.name in ("window", "stride"):
             chosen[parameter.name] = tuple(max(1, n // 2) for n in shape)
-    return chosen
+    return {**chosen, **(OF_REGIONS if method.name in ("lime", "kernel_shap") else {})}
 
 
 def cell(method: type[Method], subject: Subject, prepared: tuple[Any, Any, Any]) -> Cell:

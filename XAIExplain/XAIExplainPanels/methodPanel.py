@@ -10,6 +10,7 @@ from XAIExplainPanels.methodCard import cardText, grouped
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
 from XAIExplainPanels.parameterForm import ParameterForm
 
+FIRST = "grad_cam"  # quick, and known to most
 CARD_SETTING = "XAIExplain/CardCollapsed"
 
 
@@ -41,7 +42,7 @@ class MethodPanel(Panel):
         if node is None:
             return
         if methods and node.method not in methods:
-            node.method = next(iter(methods))
+            node.method = FIRST if FIRST in methods else next(iter(methods))
         selectData(self.ui.methodComboBox, node.method)
         card = methods.get(node.method)
         self.ui.cardLabel.text = cardText(card) if card else ""

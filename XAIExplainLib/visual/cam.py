@@ -38,6 +38,7 @@ class Cam(Method):
         "Zhou, Khosla, Lapedriza, Oliva, Torralba: Learning deep features for discriminative localization. CVPR 2016, "
         "arXiv:1512.04150 (equations 1 and 2)."
     )
+    proof = "sum of the map over its cells and the constant are the logit (1e-7)"
     caution = (
         "Only for networks that average their last map and are affine from there on; as coarse as that map, and a cell "
         "sees far more of the image than it covers."

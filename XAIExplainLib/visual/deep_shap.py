@@ -49,6 +49,10 @@ class DeepShap(Method):
         "4.2.2); Shrikumar, Greenside, Kundaje: Learning important features through propagating activation "
         "differences. ICML 2017, arXiv:1704.02685 (sections 3.2 to 3.5)."
     )
+    proof = (
+        "the sum is the difference of the scores (1e-9 in double precision) on every network of the zoo; "
+        "equal to captum where captum is right"
+    )
     caution = (
         "Depends on the background: choose cases that lack what is asked about. It approximates Shapley values as if "
         "the inputs of each operation acted on their own, and voxels that equal the background get nothing."

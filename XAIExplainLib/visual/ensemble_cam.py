@@ -39,6 +39,7 @@ class EnsembleCam(Method):
         "intracranial haemorrhage from small datasets, Nature Biomedical Engineering 3, 2019 (maps of several networks "
         "combined)."
     )
+    proof = "equal to the mean of the single networks' maps"
     caution = (
         "Networks that learnt from the same data share their mistakes, and then agree on them. Each network's map "
         "counts alike, however sure the network is."

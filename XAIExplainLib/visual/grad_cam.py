@@ -30,6 +30,7 @@ class GradCam(Method):
         "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM: visual explanations from deep networks via "
         "gradient-based localization. ICCV 2017, arXiv:1610.02391 (equations 1 and 2)."
     )
+    proof = "equal to captum and MONAI at their layers, and to CAM on networks that average"
     caution = (
         "As coarse as the layer's map; averages the gradient over the whole map, so that it may light up where the "
         "features are, not where they were used."

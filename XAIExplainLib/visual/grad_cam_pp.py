@@ -31,6 +31,7 @@ class GradCamPlusPlus(Method):
         "for deep convolutional networks. WACV 2018, arXiv:1710.11063 (equation 19, with the score's exponential as "
         "the class score)."
     )
+    proof = "equal to the formula by hooks and autograd, and to MONAI behind a global average"
     caution = (
         "As coarse as the layer's map; counts only features whose gradient is positive, so that what speaks against "
         "the target is never subtracted."

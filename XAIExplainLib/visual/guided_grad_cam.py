@@ -33,6 +33,7 @@ class GuidedGradCam(Method):
         "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM: visual explanations from deep networks via "
         "gradient-based localization. ICCV 2017, arXiv:1610.02391 (section 3.2)."
     )
+    proof = "equal to captum"
     caution = (
         "Its fine structure is that of guided backpropagation, which looks alike for trained and random networks "
         "(Adebayo et al. 2018); only the coarse region is about the target."

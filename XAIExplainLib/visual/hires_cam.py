@@ -34,6 +34,7 @@ class HiResCam(Method):
         "Draelos, Carin: Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks. "
         "2020, arXiv:2011.08891."
     )
+    proof = "equal to the formula by hooks and autograd, and to CAM on networks that average"
     caution = (
         "Faithful to the score only where the rest of the network is affine; elsewhere the completeness error says how "
         "far the parts are from adding up. As coarse as the layer's map."

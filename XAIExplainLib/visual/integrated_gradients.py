@@ -35,6 +35,7 @@ class IntegratedGradients(Method):
     citation = (
         "Sundararajan, Taly, Yan: Axiomatic attribution for deep networks. ICML 2017, arXiv:1703.01365 (equation 1)."
     )
+    proof = "equal to captum; the sum is the difference of the scores, its error reported with each map"
     caution = "Depends on the baseline: a voxel that equals it gets nothing, however much it matters."
     parameters = (
         Parameter(

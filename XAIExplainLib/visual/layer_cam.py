@@ -30,6 +30,7 @@ class LayerCam(Method):
         "Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: exploring hierarchical class activation maps for localization. IEEE "
         "Transactions on Image Processing 30, 2021, 5875-5888."
     )
+    proof = "equal to the formula by hooks and autograd on CNNs, slices and tokens"
     caution = (
         "Counts only positive gradients, so that features that speak against the target are never subtracted; at "
         "shallow layers as noisy as the gradient itself."

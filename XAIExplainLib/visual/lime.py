@@ -37,6 +37,7 @@ class LIME(Method):
         'Ribeiro, Singh, Guestrin: "Why should I trust you?" Explaining the predictions of any classifier. KDD 2016, '
         "arXiv:1602.04938 (equation 2, algorithm 1)."
     )
+    proof = "a network linear in regions is recovered (1e-4); the fit to left-out images is reported"
     caution = (
         "The weights are those of a surrogate, and worth no more than its fidelity; they change with the random "
         "sample, the partition, the width of the neighbourhood and the fill."

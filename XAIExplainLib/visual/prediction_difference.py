@@ -51,6 +51,7 @@ class PredictionDifference(Method):
         "ICLR 2017, arXiv:1702.04595 (equations 2 to 4, algorithm 1); Robnik-Sikonja, Kononenko: IEEE TKDE 2008; "
         "supervoxels of several sizes: Seo, Oh, Oh, IEEE Access 2020, arXiv:1807.11720."
     )
+    proof = "the sampler equals the Gaussian conditional (1e-9), the map numerical integration on a logistic network"
     caution = (
         "What the network would say without a patch depends on how well its content can be guessed: the Gaussian model "
         "of neighbouring voxels knows textures and no anatomy. Evidence that is there twice is seen nowhere."

@@ -40,6 +40,7 @@ class RISE(Method):
         "Petsiuk, Das, Saenko: RISE: Randomized input sampling for explanation of black-box models. BMVC 2018, "
         "arXiv:1806.07421 (equation 6), less the mean score."
     )
+    proof = "equal to the closed form on linear networks within its reported Monte-Carlo error"
     caution = (
         "A Monte-Carlo estimate: with few masks it shows chance. Nothing finer than a cell of the masks is resolved, "
         "and half-covered images are none that the network was trained on."
