@@ -27,7 +27,7 @@ def test_a_card_is_complete(name):
     assert method.__module__.split(".")[1] == card["chapter"]
     assert card["needs"] in ("scores", "gradient", "graph")
     assert isinstance(card["signed"], bool)
-    for key in ("title", "family", "cost", "units", "summary", "citation", "caution"):
+    for key in ("title", "family", "cost", "units", "summary", "citation", "caution", "proof"):
         assert card[key] == card[key].strip() != "", key
     assert any(str(year) in card["citation"] for year in range(2013, 2027))
     assert card["summary"].endswith(".")

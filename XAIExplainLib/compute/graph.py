@@ -216,7 +216,7 @@ class Graph:
             shape = self.sample_shape(node.name)
             if node.name not in upstream or node.name not in self.dependent or shape is None:
                 continue
-            for name, kind, call_name in _stack(node):
+            for name, kind, call_name in layers_around(node):
                 if name:
                     calls.setdefault(name, set()).add(call_name)
                     found.pop(name, None)  # so that the order is that of the outputs
@@ -402,7 +402,7 @@ def _dependent(nodes: list[torch.fx.Node], start: str) -> set[str]:
     return names
 
 
-def _stack(node: torch.fx.Node) -> list[tuple[str, str, str]]:
+def layers_around(node: torch.fx.Node) -> list[tuple[str, str, str]]:
     """The layers around a node, outermost first: dotted name, type, and name of the call."""
     stack = node.meta.get("nn_module_stack") or {}
     found = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from XAIExplainLib.compute.derivatives import BY_VALUES, DERIVATIVES
-from XAIExplainLib.compute.graph import Graph, _stack
+from XAIExplainLib.compute.graph import Graph, layers_around
 from XAIExplainLib.compute.reverse import Rule, Step, Table
 from XAIExplainLib.errors import XAIError
 
@@ -319,6 +319,6 @@ def _ends(graph: Graph, node: torch.fx.Node, path: set[str]) -> bool:
 def _called(graph: Graph, node: torch.fx.Node) -> str:
     """The operation with the layer that it is in."""
     name = graph.operations[node.name]
-    places = [place for place, _, _ in _stack(node) if place]
+    places = [place for place, _, _ in layers_around(node) if place]
     what = f"comparison {name}" if name in _COMPARISONS else f"activation {name}"
     return f"{what} (layer {places[-1]})" if places else what

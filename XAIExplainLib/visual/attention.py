@@ -41,6 +41,7 @@ class AttentionMaps(Method):
         "gradient_rollout); Schlemper et al.: Attention gated networks. Medical Image Analysis 53, 2019, "
         "arXiv:1808.08114 (gates)."
     )
+    proof = "equal to explicit matrix products and to MONAI's own attention; rows add up to 1; gates equal hooked ones"
     caution = (
         "Shows where the network looks, not why it answers so: rollout, a single layer and gates are the same for "
         "every target (only gradient_rollout depends on it), and what a token holds is mixed from all tokens."

@@ -35,6 +35,7 @@ class Deconvolution(Method):
         "Zeiler, Fergus: Visualizing and understanding convolutional networks. ECCV 2014, arXiv:1311.2901 "
         "(section 2.1)."
     )
+    proof = "equal to captum, and to autograd with exchanged functions on 13 networks (1e-10)"
     caution = (
         "Depends on the image only through the pools: without them it shows the network, not the case. Looks much "
         "alike for all classes and for random networks."

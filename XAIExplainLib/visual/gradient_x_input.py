@@ -29,6 +29,7 @@ class GradientTimesInput(Method):
         "Shrikumar, Greenside, Shcherbina, Kundaje: Not just a black box: learning important features through "
         "propagating activation differences. 2016, arXiv:1605.01713 (section 2.3)."
     )
+    proof = "equal to captum; on ReLU networks without biases the sum is the score"
     caution = (
         "A voxel of intensity 0 after preprocessing gets nothing, however much it matters; and much of the map is the "
         "image itself."

@@ -35,6 +35,7 @@ class GuidedBackpropagation(Method):
         "Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for simplicity: the all convolutional net. ICLR "
         "workshop 2015, arXiv:1412.6806 (section 3.4)."
     )
+    proof = "equal to captum, and to autograd with exchanged functions on 13 networks (1e-10)"
     caution = (
         "Looks alike for trained and random networks and for all classes (Adebayo et al. 2018): it shows edges of the "
         "image more than reasons of the network."

@@ -41,6 +41,10 @@ class LayerwiseRelevancePropagation(Method):
         "decisions by layer-wise relevance propagation. PLoS ONE 2015, 10(7):e0130140 (equations 56 to 60); "
         "composites: Kohlbrenner et al., IJCNN 2020; attention: Achtibat et al., ICML 2024, arXiv:2402.05602."
     )
+    proof = (
+        "every rule equals its Jacobian matrix; relevance and what the rules absorbed add up to the score "
+        "(1e-4) on 24 networks; equal to zennit where it is right"
+    )
     caution = (
         "The rules are a choice, and another composite gives another map; rules that keep positive contributions "
         "alone (z+, alpha-beta) look much alike for every class."

@@ -44,6 +44,10 @@ class SmoothGrad(Method):
         "(section 3); VarGrad: Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity checks for saliency maps. "
         "NeurIPS 2018, arXiv:1810.03292 (appendix)."
     )
+    proof = (
+        "equal to the statistics of the single maps at the very draws, and to the closed form of a quadratic "
+        "network"
+    )
     caution = (
         "Explains noisy images, which the network may never have seen: too much noise explains something else, too "
         "little changes nothing. A smoother map is not a truer one."
