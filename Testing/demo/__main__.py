@@ -13,6 +13,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("lrp", {}),
+    ("deep_shap", {}),
+    ("multi_scale_cam", {}),
     ("grad_cam", {}),
     ("occlusion", {"window": 8, "stride": 4, "fill": "blur"}),
     ("integrated_gradients", {"baseline": "blur"}),
