@@ -74,7 +74,7 @@ def test_library_needs_no_name_that_slicer_has() -> None:
 
 def test_models_and_cases_are_packaged_beside_the_library() -> None:
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    for name in ("models", "cases"):
+    for name in ("models", "cases", "replacements"):
         assert re.search(rf"foreach\(_resource[^)]*\b{name}\b", text)
     assert 'DESTINATION "${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/Resources"' in text
 
