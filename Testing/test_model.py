@@ -245,6 +245,16 @@ def test_one_fixed_batch_is_served() -> None:
     assert model.predict(volume(shape=(3, 3, 3))).slices == 1
 
 
+def test_an_exported_program_says_its_one_batch() -> None:
+    x = torch.randn(1, 1, 3, 3, 3)
+    program = torch.export.export(Means(), (x,))
+    model = Model(program)
+    assert model.batch == 1
+    torch.testing.assert_close(model(x.repeat(3, 1, 1, 1, 1)), Means()(x).repeat(3, 1))
+    free = torch.export.export(Means(), (x.repeat(2, 1, 1, 1, 1),), dynamic_shapes=({0: torch.export.Dim("n")},))
+    assert Model(free).batch is None
+
+
 def test_a_fingerprint_tells_weights_and_settings_apart() -> None:
     torch.manual_seed(0)
     network = NETWORKS["densenet"](1, 2)

@@ -80,7 +80,7 @@ def load_program(path: Path, kind: str, consent: bool | None, options: dict[str,
 
 
 def _input_of(program: torch.export.ExportedProgram, name: str) -> dict[str, Any]:
-    """Channels, dimensions and the one batch size of a program, from the input it was exported with."""
+    """Channels and dimensions of a program, from the input it was exported with."""
     names = program.graph_signature.user_inputs
     inputs = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].ndim not in (4, 5):
@@ -88,12 +88,11 @@ def _input_of(program: torch.export.ExportedProgram, name: str) -> dict[str, Any
             f"The program {name} does not take one tensor (batch, channels, *spatial): it takes {len(inputs)} inputs.",
             "Export a network with one image as its input, or say which channels each input gets: inputs=[1, 1].",
         )
-    batch, channels = inputs[0].shape[:2]
+    channels = inputs[0].shape[1]
     return {
         "spatial_dims": inputs[0].ndim - 2,
         # A number that was left open in the export is a symbol, not an int.
         "channels": channels if isinstance(channels, int) else None,
-        "batch": batch if isinstance(batch, int) else None,
     }
 
 

@@ -21,6 +21,7 @@ from XAIExplainLib.program import (
     count,
     fingerprint,
     not_understood,
+    only_batch,
     select_output,
     settled,
     wrong_channels,
@@ -71,7 +72,7 @@ class Model:
     kind : str
         ``module``, ``torchscript`` or ``exported``; found out from `network` where it is one of the latter.
     batch : int or None
-        The one batch size that an exported program takes; None is any.
+        The one batch size that a program takes; None is any, or what an exported program itself says.
     inputs : sequence of int or None
         For a network with several inputs: how many of the volume's channels each one gets, in their order.
     overlapping : bool
@@ -118,6 +119,7 @@ class Model:
         _one_of("kind", kind, KINDS)
         _one_of("spatial_dims", spatial_dims, (2, 3))
         _one_of("slice_axis", slice_axis, tuple(AXES))
+        batch = only_batch(network) if batch is None else batch
         if inputs is not None:
             exported = isinstance(network, torch.export.ExportedProgram)
             kind = "exported" if exported else "torchscript" if isinstance(network, torch.jit.ScriptModule) else kind

@@ -27,6 +27,16 @@ def settled(network: Any, kind: str) -> tuple[Any, str]:
     return network, kind
 
 
+def only_batch(program: Any) -> int | None:
+    """The one batch size that an exported program takes; None is any, or no such program."""
+    if not isinstance(program, torch.export.ExportedProgram):
+        return None
+    names = program.graph_signature.user_inputs
+    given = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    first = given[0].shape[0] if given and isinstance(given[0], torch.Tensor) and given[0].ndim else None
+    return first if isinstance(first, int) else None
+
+
 def fingerprint(network: Any, settings: str) -> str:
     """Sixteen digits of a SHA-256 over a program, its weights and `settings`."""
     digest = hashlib.sha256(f"{type(network).__qualname__} {settings}".encode())

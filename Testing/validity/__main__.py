@@ -1,7 +1,7 @@
 """Run by ``python3 xai.py validity``; writes docs/validity.md, the README's table and the cards in docs/methods.
 
-``--only cards`` writes the cards alone, in a second; ``--methods a,b`` and ``--networks x,y`` measure a part and keep
-the rest of docs/validity.json as it is.
+``--only documents`` measures nothing and writes what is known; ``--methods a,b`` and ``--networks x,y`` measure a part
+and keep the rest of docs/validity.json as it is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     """Measure what is asked for, and write the documents from all that is known."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("cards", *PARTS), help="do one part")
+    parser.add_argument("--only", choices=("documents", *PARTS), help="do one part")
     parser.add_argument("--methods", help="names, parted by commas")
     parser.add_argument("--networks", help="names, parted by commas: " + ", ".join(BY_NAME))
     arguments = parser.parse_args()
@@ -52,11 +52,11 @@ def main() -> None:
         record["peers"] = parity.where_peers_miss()
         _save(record)
     if arguments.only in (None, "cautions"):
-        record["cautions"] = cautions.figures(chosen)
+        rows = {row["method"]: row for row in (*record.get("cautions", []), *cautions.figures(chosen))}
+        record["cautions"] = [rows[name] for name in known if name in rows]
         _save(record)
     documents.write_pages(known)
-    if arguments.only != "cards":
-        _write(record, known)
+    _write(record, known)
 
 
 def _words(text: str | None) -> list[str]:

@@ -144,12 +144,19 @@ def grid(methods: dict[str, type[Method]], cells: list[Cell], names: list[str]) 
                 continue
             mark = marks[found.state]
             if found.sentence:
-                mark += f" {notes.setdefault(found.sentence, len(notes) + 1)}"
+                mark += f" {notes.setdefault(_alike(found.sentence), len(notes) + 1)}"
             row.append(mark)
         lines.append(f"| `{name}` | " + " | ".join(row) + " |")
-    lines += ["", "✓ a map; – refuses; a number is the sentence that comes with it:", ""]
+    lines += ["", "✓ a map; – refuses; a number is the sentence that comes with it (… for figures and layers):", ""]
     lines += [f"{number}. {sentence}" for sentence, number in notes.items()]
     return "\n".join(lines)
+
+
+def _alike(sentence: str) -> str:
+    """A sentence without its figures and layers, which differ from network to network."""
+    sentence = re.sub(r" \(layer [^)]*\)", "", sentence)
+    sentence = re.sub(r"(the (?:layer|map of|maps of|parts of|at) )[\w.]*\w", r"\1…", sentence)
+    return re.sub(r"(?<![\w-])[-+]?\d[\d.]*(?:e[-+]?\d+)?", "…", sentence)
 
 
 def sums(cells: list[Cell], methods: dict[str, type[Method]], names: list[str]) -> str:
@@ -191,7 +198,7 @@ def validity(
 
 
 def _figure(value: float | str | None) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value or "")
+    return f"{value:.2f}" if isinstance(value, float) else str("a map is zero" if value is None else value)
 
 
 def to_json(cells: list[Cell]) -> list[dict[str, Any]]:

@@ -30,11 +30,11 @@ def test_each_method_makes_a_map_or_says_why_not(subject):
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_each_method_has_a_page_with_the_card_of_the_code(name):
-    """Written by ``python3 xai.py validity --only cards``."""
+    """Written by ``python3 xai.py validity --only documents``."""
     path = documents.PAGES / f"{name}.md"
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# ")
-    assert documents.page(KNOWN[name], text) == text, "the card is another one: python3 xai.py validity --only cards"
+    assert documents.page(KNOWN[name], text) == text, "run python3 xai.py validity --only documents"
     prose = text.split("<!-- /card -->")[1]
     assert len(prose.split()) > 150, "the page says too little"
 
