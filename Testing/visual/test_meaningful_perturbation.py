@@ -171,8 +171,8 @@ def test_a_large_slice_is_filled_on_a_coarser_grid():
 
 
 def test_a_network_without_a_graph():
-    scripted = torch.jit.trace(network_of("plain"), BY_NAME["plain"].image())
     x = BY_NAME["plain"].image()
+    scripted = torch.jit.trace(BY_NAME["plain"].network(), x)  # a fresh one: peers leave their hooks on shared ones
     found = asked(scripted, x, NAME, area=0.2, replacement="mean", model={"kind": "torchscript"}, **QUICK)
     wanted = asked(network_of("plain"), x, NAME, area=0.2, replacement="mean", **QUICK)
     assert "autograd" in found.diagnostics["engine"]

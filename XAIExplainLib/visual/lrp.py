@@ -163,7 +163,7 @@ def _report(question: Question, values: torch.Tensor, start: torch.Tensor, share
             "that cancellation; the composite epsilon_plus does not let relevance grow."
         )
     if abs(absorbed) > MOST_ABSORBED * whole:
+        reached = f"{found / began:.0%} of the score" if abs(began) > 1e-3 * whole else f"{found:.3g}, not the score"
         question.warn(
-            f"The rules absorbed {absorbed / whole:.0%} of the start relevance (see the shares in the diagnostics), so "
-            "the map divides only the rest."
+            f"The rules absorbed much of the relevance (see the shares in the diagnostics): the map adds up to {reached}."
         )
