@@ -19,7 +19,7 @@ def grouped(methods):
 
 
 def cardText(card):
-    """The card as rich text: what it does, where it stands, what it costs, what to beware of, who made it."""
+    """The card as rich text: what it does, where it stands, what it costs, what to beware of, how it was checked, who made it."""
     taxonomy = card.get("taxonomy") or {}
     chips = [taxonomyWords().get(taxonomy.get(key), taxonomy.get(key)) for key in ("basis", "scope", "reach")]
     chips.append(_("cost: {cost}").format(cost=card["cost"]) if card.get("cost") else None)
@@ -27,6 +27,8 @@ def cardText(card):
     parts.append("<i>" + " &#183; ".join(escape(str(chip)) for chip in chips if chip) + "</i>")
     if card.get("caution"):
         parts.append("<b>" + _("Beware:") + "</b> " + escape(card["caution"]))
+    if card.get("proof"):
+        parts.append("<small>" + _("Checked: {proof}.").format(proof=escape(card["proof"])) + "</small>")
     if card.get("citation"):
         parts.append("<small>" + escape(card["citation"]) + "</small>")
     return "".join('<p style="margin-top:0px; margin-bottom:4px">' + part + "</p>" for part in parts if part)
