@@ -155,7 +155,7 @@ def grid(methods: dict[str, type[Method]], cells: list[Cell], names: list[str]) 
 def _alike(sentence: str) -> str:
     """A sentence without its figures and layers, which differ from network to network."""
     sentence = re.sub(r" \(layer [^)]*\)", "", sentence)
-    sentence = re.sub(r"(the (?:layer|map of|maps of|parts of|at) )[\w.]*\w", r"\1…", sentence)
+    sentence = re.sub(r"(the (?:layer|map of|maps of|parts of) |only, at )(?!is\b)[\w.]*\w", r"\1…", sentence)
     return re.sub(r"(?<![\w-])[-+]?\d[\d.]*(?:e[-+]?\d+)?", "…", sentence)
 
 

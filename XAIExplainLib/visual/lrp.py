@@ -165,5 +165,6 @@ def _report(question: Question, values: torch.Tensor, start: torch.Tensor, share
     if abs(absorbed) > MOST_ABSORBED * whole:
         reached = f"{found / began:.0%} of the score" if abs(began) > 1e-3 * whole else f"{found:.3g}, not the score"
         question.warn(
-            f"The rules absorbed much of the relevance (see the shares in the diagnostics): the map adds up to {reached}."
+            "The rules absorbed much of the relevance (see the shares in the diagnostics): the map adds up to "
+            f"{reached}."
         )
