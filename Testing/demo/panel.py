@@ -10,7 +10,7 @@ from typing import Any
 MODULE = Path(__file__).resolve().parents[2] / "XAIExplain" / "XAIExplain.py"
 
 
-def photograph(case: str, path: Path, method: str = "Occlusion sensitivity", target: str = "lesion (together)") -> None:
+def photograph(case: str, path: Path, method: str = "LRP (relevance)", target: str = "lesion (together)") -> None:
     """Explain a bundled case in the panel and write a picture of the window.
 
     Parameters

@@ -19,7 +19,7 @@ def grouped(methods):
 
 
 def cardText(card):
-    """The card as rich text: what it does, where it stands and costs, what to beware of, how it was checked, by whom."""
+    """The card as rich text: what it does, where it stands, what it costs, what to beware of, how it was checked."""
     taxonomy = card.get("taxonomy") or {}
     chips = [taxonomyWords().get(taxonomy.get(key), taxonomy.get(key)) for key in ("basis", "scope", "reach")]
     chips.append(_("cost: {cost}").format(cost=card["cost"]) if card.get("cost") else None)

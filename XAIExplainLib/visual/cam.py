@@ -23,7 +23,7 @@ class Cam(Method):
     """The last map weighted by what stands between its average and the answer, where that is affine."""
 
     name = "cam"
-    title = "CAM (class activation mapping)"
+    title = "CAM"
     family = "Class activation maps"
     model_specific = True
     needs = "graph"

@@ -21,7 +21,7 @@ class GradientShap(Method):
     """The mean, over random points between backgrounds and the case, of the gradient times the way."""
 
     name = "gradient_shap"
-    title = "GradientSHAP (expected gradients)"
+    title = "GradientSHAP"
     family = "Backpropagation"
     model_specific = True
     needs = "gradient"

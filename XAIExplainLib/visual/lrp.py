@@ -25,7 +25,7 @@ class LayerwiseRelevancePropagation(Method):
     """Divides the score among the voxels, layer by layer, by what each number contributed to the next."""
 
     name = "lrp"
-    title = "Layer-wise relevance propagation"
+    title = "LRP (relevance)"
     family = "Backpropagation"
     model_specific = True
     needs = "graph"
@@ -33,8 +33,8 @@ class LayerwiseRelevancePropagation(Method):
     signed = True
     units = "share of the score"
     summary = (
-        "Hands the score back through the network, each layer dividing it among its inputs by their contributions: "
-        "the map adds up to the score, less what the rules state that they absorbed."
+        "Layer-wise relevance propagation hands the score back through the network, each layer dividing it among its "
+        "inputs by their contributions: the map adds up to the score, less what the rules state that they absorbed."
     )
     citation = (
         "Bach, Binder, Montavon, Klauschen, Müller, Samek: On pixel-wise explanations for non-linear classifier "
