@@ -85,13 +85,26 @@ def test_a_method_that_refuses_is_a_sentence_below_the_table(cases):
     assert f"- X, 4 of the cases: {row['refused']['reason']}" in table and "| X |" not in table and "| Y |" in table
 
 
-def test_figures_of_other_cases_are_not_mixed(asked, tmp_path, capsys):
+def test_figures_of_another_model_are_not_mixed(asked, tmp_path, capsys):
     asked("--methods", "gradient")
-    before = (tmp_path / "figures.json").read_text()
+    path = tmp_path / "figures.json"
+    path.write_text(path.read_text().replace("brain-lesion", "another"))
+    before = path.read_text()
     with pytest.raises(SystemExit) as ended:
-        asked("--methods", "gradient", "--cases", "2")
-    assert ended.value.code == 2 and "figures of cases 3, not of 2" in capsys.readouterr().err
-    assert (tmp_path / "figures.json").read_text() == before
+        asked("--methods", "gradient")
+    assert ended.value.code == 2 and "figures of model another, not of brain-lesion" in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def test_a_run_on_fewer_cases_says_so(asked, tmp_path):
+    asked("--methods", "gradient")
+    chance = json.loads((tmp_path / "figures.json").read_text())["chance"]
+    asked("--methods", "cam", "--cases", "2")
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["cases"] == 3 and found["methods"]["CAM"]["cases"] == 2
+    assert found["chance"] == chance
+    table = as_markdown(found)
+    assert "| CAM, first 2 |" in table and "| Gradient, signed |" in table
 
 
 @pytest.mark.parametrize(("name", "said"), [("gradiant", "gradient"), ("ensemble_cam", "RUNS|no method")])

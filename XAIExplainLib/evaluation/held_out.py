@@ -164,23 +164,26 @@ def figures_of(run: Run, model_name: str, held_out: CaseSet, chosen: Sequence[in
 def merged(earlier: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, Any]:
     """What was measured before, with what was measured now in its place.
 
+    A run on fewer cases (the first of the same ones), as costly methods may have, keeps its own number; the level of
+    chance is that of the most cases.
+
     Raises
     ------
     XAIError
-        If the two are not of the same model and cases.
+        If the two are not of the same model.
     """
     if earlier is None:
         return found
-    for what in ("model", "cases"):
-        if earlier.get(what) != found[what]:
-            raise XAIError(
-                f"The file holds figures of {what} {earlier.get(what)}, not of {found[what]}.",
-                "Give the same, or another --output.",
-            )
+    if earlier.get("model") != found["model"]:
+        raise XAIError(
+            f"The file holds figures of model {earlier.get('model')}, not of {found['model']}.",
+            "Give the same, or another --output.",
+        )
+    most = max(earlier, found, key=lambda one: int(one["cases"]))
     together = {**earlier["methods"], **found["methods"]}
     order = [run.title for run in RUNS]
     titles = sorted(together, key=lambda title: order.index(title) if title in order else len(order))
-    return {**found, "methods": {title: together[title] for title in titles}}
+    return {**most, "methods": {title: together[title] for title in titles}}
 
 
 def as_markdown(found: dict[str, Any]) -> str:
@@ -203,7 +206,8 @@ def as_markdown(found: dict[str, Any]) -> str:
             cells.append(f"**{text}**" if row.get(name) is not None and row[name] == best[name] else text)
         error = row.get("completeness_error")
         cells += [f"{row['seconds']:.1f}", "-" if error is None else f"{100 * error['median']:.2g} %"]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+        fewer = "" if row.get("cases", found["cases"]) == found["cases"] or row.get("refused") else f", first {row['cases']}"
+        lines.append(f"| {title}{fewer} | {' | '.join(cells)} |")
     lines.append(f"| chance | {' | '.join(_cell(name, found['chance'].get(name)) for name in MEASURES)} | | |")
     refused = {title: row["refused"] for title, row in found["methods"].items() if row.get("refused")}
     if refused:
