@@ -191,7 +191,7 @@ def as_markdown(found: dict[str, Any]) -> str:
     measured = {title: row for title, row in found["methods"].items() if row.get("relevance_mass") is not None}
     best = {}
     for name in MEASURES:
-        values = [row[name] for row in measured.values() if row.get(name) is not None]
+        values = [row[name] for row in measured.values() if row.get(name) is not None and not _is_of_fewer(row, found)]
         if values:
             best[name] = min(values) if name.startswith("hausdorff") else max(values)
     titles = [*MEASURES.values(), "seconds", "sum error"]
@@ -203,10 +203,10 @@ def as_markdown(found: dict[str, Any]) -> str:
         cells = []
         for name in MEASURES:
             text = _cell(name, row.get(name))
-            cells.append(f"**{text}**" if row.get(name) is not None and row[name] == best[name] else text)
+            cells.append(f"**{text}**" if row.get(name) is not None and row[name] == best.get(name) else text)
         error = row.get("completeness_error")
         cells += [f"{row['seconds']:.1f}", "-" if error is None else f"{100 * error['median']:.2g} %"]
-        fewer = "" if row.get("cases", found["cases"]) == found["cases"] or row.get("refused") else f", first {row['cases']}"
+        fewer = f", first {row['cases']}" if _is_of_fewer(row, found) else ""
         lines.append(f"| {title}{fewer} | {' | '.join(cells)} |")
     lines.append(f"| chance | {' | '.join(_cell(name, found['chance'].get(name)) for name in MEASURES)} | | |")
     refused = {title: row["refused"] for title, row in found["methods"].items() if row.get("refused")}
@@ -214,6 +214,10 @@ def as_markdown(found: dict[str, Any]) -> str:
         lines += ["", "Refused:", ""]
         lines += [f"- {title}, {row['cases']} of the cases: {row['reason']}" for title, row in refused.items()]
     return "\n".join(lines)
+
+
+def _is_of_fewer(row: dict[str, Any], found: dict[str, Any]) -> bool:
+    return not row.get("refused") and int(row.get("cases", found["cases"])) < int(found["cases"])
 
 
 def _cell(name: str, value: float | None) -> str:
