@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from XAIExplainLib.method import methods
+
 torch = pytest.importorskip("torch")
 
 
@@ -69,6 +71,28 @@ def test_panel_shows_what_the_library_computes(real: Any, files: Path, title: st
     np.testing.assert_allclose(slicer.util.arrayFromVolume(mapNode), wanted.array, rtol=1e-4, atol=1e-6)
     assert title in mapNode.GetName()
     assert "Time" in real.desk.result.ui.figuresLabel.text
+    assert real.foregrounds() == {mapNode.GetID()}
+
+
+@pytest.mark.parametrize("method", [name for name, one in methods().items() if one.chapter == "visual"])
+def test_each_method_by_clicks_is_the_librarys_or_refuses_as_it_does(real: Any, files: Path, method: str) -> None:
+    import slicer
+
+    from XAIExplainLib import XAIError, explain, load_model, load_volume
+
+    if real.desk.model.info is None or real.desk.model.info.get("name") != "bright.pt2":
+        open_(real, files, "bright.pt2")
+    real.chooseMethod(methods()[method].title)
+    mapNode = real.apply()
+    try:
+        wanted = explain(load_model(files / "bright.pt2", consent=True), load_volume(files / "case.nrrd"), method)
+    except XAIError as error:
+        assert mapNode is None
+        assert error.message in real.message
+        return
+    assert mapNode is not None, real.message
+    largest = float(np.abs(wanted.array).max())
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(mapNode), wanted.array, atol=1e-4 * largest + 1e-9)
     assert real.foregrounds() == {mapNode.GetID()}
 
 
