@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.worker import Worker, claim_streams, die_with_parent, watch_parent
@@ -16,7 +17,7 @@ class SmallEngine:
         return {"protocol": 1, "version": "small", "python": "", "torch": "none", "device": "cpu", "pid": os.getpid()}
 
     def commands(self):
-        names = ("echo", "work", "deaf", "chatter", "kill", "leave", "memory", "bug", "user")
+        names = ("echo", "work", "deaf", "chatter", "kill", "leave", "memory", "bug", "user", "look")
         return {name: getattr(self, name) for name in names}
 
     def echo(self, request, job):
@@ -43,6 +44,13 @@ class SmallEngine:
         sys.stdout.write('{"id": 1, "event": "result", "result": "forged"}\n')
         os.write(1, b"noise from C\n")
         return {"quiet": True}
+
+    def look(self, request, job):
+        """Show a map that is on its way, then do as told."""
+        path = Path(request["file"])
+        path.write_text("half a map")
+        job.preview({"map": str(path), "stage": {"number": 1, "of": 2}})
+        return getattr(self, request["then"])(request, job)
 
     def kill(self, request, job):
         os.kill(os.getpid(), signal.SIGKILL)

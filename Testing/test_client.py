@@ -72,6 +72,26 @@ def test_a_callback_may_ask_the_next_question(client):
     until(lambda: client.poll() or words == ["second"])
 
 
+@pytest.mark.parametrize("then", ["echo", "user", "kill", "deaf"])
+def test_a_preview_is_heard_and_its_file_does_not_stay(client, tmp_path, then):
+    client.cancel_seconds = 0.2
+    file, seen, heard = tmp_path / "map.preview", [], []
+
+    def look(event):
+        seen.append(file.read_text())
+        if then == "deaf":
+            client.cancel(job)
+
+    job = client.request("look", callback=heard.append, then=then, file=str(file))
+    try:
+        client.wait(job, timeout=20, on_preview=look)
+    except XAIError:
+        assert then != "echo"
+    assert seen == ["half a map"]
+    assert [event["event"] for event in heard] == ["preview", "result" if then == "echo" else "error"]
+    assert not file.exists()
+
+
 def test_what_libraries_print_does_not_break_the_stream(client):
     assert client.wait(client.request("chatter"), timeout=20) == {"quiet": True}
     until(lambda: any("noise from C" in line for line in client.log))

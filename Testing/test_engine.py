@@ -2,11 +2,13 @@
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from Testing import bright
+from XAIExplainLib import previews, question
 from XAIExplainLib.client import EngineClient
 from XAIExplainLib.console import ProgressLine
 from XAIExplainLib.engine import LocalEngine
@@ -79,6 +81,87 @@ def test_an_explanation_says_where_it_is_and_what_is_in_it(request_for):
     assert display["minimum"] <= display["p01"] <= display["p50"] <= display["p99"] <= display["maximum"]
     assert answer["target"] == "bright" and "bright" in answer["prediction"]["text"]
     encode(answer)
+
+
+class Looking(ProgressLine):
+    """A run that looks at its previews, and may be cancelled at one."""
+
+    def __init__(self, cancel_at=0):
+        super().__init__(None)
+        self.events, self.files, self.maps, self.cancel_at = [], [], [], cancel_at
+
+    def preview(self, event):
+        encode(event)
+        self.events.append(event)
+        self.maps.append(load_volume(event["map"]))
+        self.files.append(sorted(path.name for path in Path(event["map"]).parent.iterdir()))
+
+    def cancelled(self):
+        return len(self.events) == self.cancel_at > 0
+
+
+@pytest.fixture
+def every_preview(monkeypatch):
+    """No preview is left out for coming too soon."""
+    monkeypatch.setattr(question, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(question, "PREVIEW_SHARE", 0.0)
+
+
+FINE = {"method": "occlusion", "target": "bright", "parameters": {"window": 3, "stride": 2}}
+
+
+def test_previews_are_files_that_go(request_for, tmp_path, every_preview):
+    run = Looking()
+    answer = LocalEngine().explain(request_for(**FINE, preview=True), run)
+    written = load_volume(answer["map"])
+    assert len(run.events) > 1
+    for number, (event, preview, files) in enumerate(zip(run.events, run.maps, run.files, strict=True)):
+        stage = event["stage"]
+        assert (stage["number"], stage["of"]) == (number + 1, len(run.events) + 1)
+        assert f"preview {number + 1} of" in event["display"]["title"]
+        assert 0 < stage["share"] < 1
+        assert preview.geometry.same_as(written.geometry)
+        assert "map.nrrd" not in files and event["map"].endswith(files[-1])
+        assert len(files) <= 2 and all(name.startswith("map.preview-") for name in files)
+    assert run.maps[-1].array.any()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.json", "map.nrrd"]
+    assert "stage" not in answer["diagnostics"] and "preview" not in answer["display"]["title"]
+
+
+def test_previews_are_made_only_when_asked_for_and_change_nothing(request_for, every_preview):
+    run = Looking()
+    alone = load_volume(LocalEngine().explain(request_for(**FINE), run)["map"]).array
+    assert run.events == []
+    heard = load_volume(LocalEngine().explain(request_for(**FINE, preview=True), run)["map"]).array
+    assert np.array_equal(heard, alone)
+    assert run.events
+
+
+def test_a_run_cancelled_at_a_preview_leaves_no_file(request_for, tmp_path, every_preview):
+    run = Looking(cancel_at=2)
+    with pytest.raises(CancelledError):
+        LocalEngine().explain(request_for(**FINE, preview=True), run)
+    assert len(run.events) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_that_cannot_be_written_is_left_out(request_for, monkeypatch, every_preview):
+    def full(*_, **__):
+        raise XAIError("The disk is full.")
+
+    monkeypatch.setattr(previews, "save_volume", full)
+    run = Looking()
+    assert Path(LocalEngine().explain(request_for(**FINE, preview=True), run)["map"]).exists()
+    assert run.events == []
+
+
+def test_a_map_that_lives_for_seconds_is_not_compressed(request_for, tmp_path):
+    asked = request_for(method="gradient", target="bright")
+    small = load_volume(LocalEngine().explain(asked, RUN)["map"]).array
+    assert b"encoding: gzip" in (tmp_path / "map.nrrd").read_bytes()[:2000]
+    plain = load_volume(LocalEngine().explain({**asked, "compressed": False}, RUN)["map"]).array
+    assert b"encoding: raw" in (tmp_path / "map.nrrd").read_bytes()[:2000]
+    assert np.array_equal(small, plain)
 
 
 @pytest.mark.parametrize(

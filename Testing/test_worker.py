@@ -128,6 +128,13 @@ def test_progress_is_throttled_and_grows(talk):
     assert heard[-1]["remaining"] is not None and heard[-1]["elapsed"] > 0.5
 
 
+def test_a_preview_comes_before_its_result(talk, tmp_path):
+    talk.say(id=1, command="look", then="echo", file=str(tmp_path / "map"))
+    events = [talk.hear(1), talk.hear(1)]
+    assert [event["event"] for event in events] == ["preview", "result"]
+    assert events[0]["map"] == str(tmp_path / "map") and events[0]["stage"] == {"number": 1, "of": 2}
+
+
 def test_a_running_job_is_cancelled(talk):
     talk.say(id=1, command="work", seconds=60)
     assert talk.hear_any()["event"] == "progress"

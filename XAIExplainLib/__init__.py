@@ -24,6 +24,7 @@ if "torch" not in sys.modules:
 if TYPE_CHECKING:
     from XAIExplainLib.cases import Case as Case
     from XAIExplainLib.cases import load_case as load_case
+    from XAIExplainLib.compute.tiles import SlidingWindow as SlidingWindow
     from XAIExplainLib.errors import CancelledError as CancelledError
     from XAIExplainLib.errors import XAIError as XAIError
     from XAIExplainLib.explaining import explain as explain
@@ -46,7 +47,7 @@ _HOMES = {
     "Case": "cases", "load_case": "cases", "XAIError": "errors", "CancelledError": "errors", "explain": "explaining",
     "Explanation": "explanation", "load_model": "loading", "methods": "method", "Model": "model",
     "Preprocessing": "preprocessing", "Region": "target", "Voxel": "target", "Difference": "target_combined",
-    "Head": "target_combined", "Probability": "target_combined", "Volume": "volume",
+    "Head": "target_combined", "Probability": "target_combined", "SlidingWindow": "compute.tiles", "Volume": "volume",
     "load_volume": "volume", "save_volume": "volume",
 }  # fmt: skip
 __all__ = sorted(_HOMES)

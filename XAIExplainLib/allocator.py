@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import Any
 
+BIG = 1 << 26  # bytes of a value from which giving memory back takes no time beside making it
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _SETTINGS = {_MMAP_THRESHOLD: (1 << 31) - 1, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 1 << 28}
 
@@ -35,3 +37,9 @@ def give_memory_back() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def release_after(value: Any) -> None:
+    """Return what has been freed to the system, where `value` is so large a tensor that the holes would be too."""
+    if getattr(value, "nbytes", 0) >= BIG and getattr(value, "is_cpu", False):
+        give_memory_back()

@@ -115,6 +115,10 @@ def _add_case(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--classes", metavar="A,B", help="names of the model's outputs")
     parser.add_argument("--task", metavar="TASK", help="classification, multilabel, regression or segmentation")
+    parser.add_argument(
+        "--sliding", metavar="K,J,I",
+        help="of a segmenter: ask it by tiles of this size and blend the answers; none: ask about the whole volume",
+    )  # fmt: skip
     parser.add_argument("--inputs", metavar="N,N", help="of a network with several inputs: the channels of each")
 
 
@@ -137,6 +141,8 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         options["classes"] = [name.strip() for name in arguments.classes.split(",") if name.strip()]
     if arguments.task:
         options["task"] = arguments.task
+    if arguments.sliding:
+        options["sliding"] = _sliding(arguments.sliding)
     if arguments.inputs:
         try:
             options["inputs"] = [int(number) for number in arguments.inputs.split(",")]
@@ -146,6 +152,17 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         "volumes": arguments.volumes, "model": arguments.model, "options": options,
         "consent": arguments.allow_code or None,
     }  # fmt: skip
+
+
+def _sliding(text: str) -> list[int] | int | bool:
+    """The size of the tiles, or False for none."""
+    try:
+        sizes = [int(number) for number in text.split(",")]
+    except ValueError:
+        if text == "none":
+            return False
+        raise XAIError(f"--sliding cannot be {text!r}.", "Give a size, such as 96,96,96, or none.") from None
+    return sizes[0] if len(sizes) == 1 else sizes
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -42,6 +42,13 @@ class _Job:
         self.child: Optional[EngineProcess] = None
         self.cancel_deadline: Optional[float] = None
         self.last_event: Optional[dict] = None
+        self.previews: list[str] = []
+
+    def remove_previews(self) -> None:
+        """An engine that ended in the middle of a run could not remove the map that was on its way."""
+        for path in self.previews:
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
 
 
 class EngineClient:
@@ -152,8 +159,14 @@ class EngineClient:
             self._restart_without(late)
             self._hand_out()
 
-    def wait(self, job: int, timeout: Optional[float] = None, on_progress: Optional[Callback] = None) -> dict:
-        """Poll until `job` is answered, and return its result.
+    def wait(
+        self,
+        job: int,
+        timeout: Optional[float] = None,
+        on_progress: Optional[Callback] = None,
+        on_preview: Optional[Callback] = None,
+    ) -> dict:
+        """Poll until `job` is answered, and return its result; the file of a preview must be read in its callback.
 
         Raises
         ------
@@ -172,6 +185,8 @@ class EngineClient:
                 given(event)
             if on_progress is not None and event.get("event") == "progress":
                 on_progress(event)
+            if on_preview is not None and event.get("event") == "preview":
+                on_preview(event)
 
         waiting.callback = callback
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -261,7 +276,10 @@ class EngineClient:
         if kind in protocol.LAST_EVENTS:
             job.last_event = event
             del self._jobs[job.number]
-        elif job.cancel_deadline is not None:
+            job.remove_previews()
+        elif kind == "preview":
+            job.previews.append(str(event.get("map")))
+        if kind not in protocol.LAST_EVENTS and job.cancel_deadline is not None:
             return  # progress of a job that its user has given up
         if job.callback is not None:
             job.callback(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.1, 10.0
 
@@ -38,6 +38,9 @@ class ProgressLine:
     def cancelled(self) -> bool:
         """A command line is cancelled by Ctrl-C, which raises by itself."""
         return False
+
+    def preview(self, event: dict[str, Any]) -> None:
+        """A terminal shows no maps."""
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Show how far the run is, how long it has taken, and how long it may still take."""

@@ -33,6 +33,9 @@ class Run(Protocol):
     def progress(self, fraction: float, message: str = "") -> None:
         """Hear how far the run is."""
 
+    def preview(self, event: dict[str, Any]) -> None:
+        """Hear of a map that is on its way; only where the request asks for it."""
+
     def cancelled(self) -> bool:
         """Say whether the run should stop."""
 
@@ -89,9 +92,13 @@ class LocalEngine:
         """The layers that a map can be made at, with the shape each has for this volume."""
         from XAIExplainLib.compute.graphs import graph_of
         from XAIExplainLib.compute.maps import default_layers, map_layers
+        from XAIExplainLib.compute.sliding import answers_by_tiles, no_layers
 
         model = self.model(request)
-        graph = graph_of(model, model.prepare(self.volume(request)).tensor)
+        tensor = model.prepare(self.volume(request)).tensor
+        if answers_by_tiles(model, tensor):
+            raise no_layers(model)
+        graph = graph_of(model, tensor)
         default = default_layers(graph)[0].layer.name
         return [
             {
@@ -111,6 +118,7 @@ class LocalEngine:
         from XAIExplainLib.explaining import explain
         from XAIExplainLib.explanation import record_path
         from XAIExplainLib.method import get_method
+        from XAIExplainLib.previews import Previews
 
         # What is wrong with the request is said before anything is loaded or computed.
         output = check_output(_text(request, "output", "the file that the map is written to, for example map.nrrd"))
@@ -121,14 +129,16 @@ class LocalEngine:
         model, volume = self.model(request), self.volume(request)
         if run.cancelled():
             raise CancelledError
-        result = explain(
-            model, volume, method, target=request.get("target"), progress=run.progress, cancel=run.cancelled,
-            device=request.get("device") or "cpu", memory=request.get("memory"), seed=int(request.get("seed") or 0),
-            **parameters,
-        )  # fmt: skip
+        previews = Previews(output, lambda path, result: run.preview(describe_preview(path, result)))
+        with previews:
+            result = explain(
+                model, volume, method, target=request.get("target"), progress=run.progress, cancel=run.cancelled,
+                device=request.get("device") or "cpu", memory=request.get("memory"), seed=int(request.get("seed") or 0),
+                preview=previews.show if request.get("preview") else None, **parameters,
+            )  # fmt: skip
         if run.cancelled():
             raise CancelledError
-        saved = result.save(output).absolute()
+        saved = result.save(output, request.get("compressed") is not False).absolute()
         return {
             "map": str(saved), "record": str(record_path(saved)), "method": result.method, "target": result.target,
             "parameters": result.parameters, "diagnostics": result.diagnostics,
@@ -207,6 +217,15 @@ def describe_display(result: Explanation) -> dict[str, Any]:
     return {
         "minimum": low, "maximum": high, "p01": p01, "p50": p50, "p99": p99, "signed": result.signed,
         "units": result.units, "title": result.title,
+    }  # fmt: skip
+
+
+def describe_preview(path: Path, result: Explanation) -> dict[str, Any]:
+    """What a viewer needs to show a map that is on its way."""
+    return {
+        "map": str(path), "stage": result.diagnostics["stage"], "method": result.method, "target": result.target,
+        "diagnostics": result.diagnostics, "prediction": describe_prediction(result.prediction),
+        "display": describe_display(result), "peak": describe_peak(result),
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from XAIExplainLib.compute.memory import PeakMemory, parse_memory
 from XAIExplainLib.compute.placement import enlarge
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.explanation import Explanation, versions
-from XAIExplainLib.method import Attribution, get_method
+from XAIExplainLib.method import Attribution, Method, get_method
 from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
 from XAIExplainLib.question import Question
@@ -27,7 +27,8 @@ from XAIExplainLib.volume import Volume
 def explain(
     model: Model | torch.nn.Module, volume: Volume, method: str, target: Any = None,
     progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
-    device: str | torch.device | None = None, memory: str | int | None = None, seed: int = 0, **parameters: Any,
+    device: str | torch.device | None = None, memory: str | int | None = None, seed: int = 0,
+    preview: Callable[[Explanation], None] | None = None, **parameters: Any,
 ) -> Explanation:  # fmt: skip
     """Explain why `model` answers as it does about `volume`.
 
@@ -52,6 +53,9 @@ def explain(
         Budget such as ``"4GiB"``; None is what is free, less a reserve.
     seed : int
         Of the run's one generator of random numbers.
+    preview : callable or None
+        Called with maps that are on their way, of methods that go from coarse to fine; ``diagnostics["stage"]`` says
+        how far each is. The result is the same, to the bit, with and without it.
     **parameters
         The method's own.
 
@@ -86,10 +90,22 @@ def explain(
     began = time.perf_counter()
     with PeakMemory() as peak:
         prepared = model.prepare(volume)
+
+        def finished(attribution: Attribution) -> Explanation:
+            return _explanation(
+                model, prepared, kind, settings, question, attribution,
+                {"seconds": time.perf_counter() - began, "peak_bytes": peak.bytes, "device": str(model.device),
+                 "seed": seed},
+            )  # fmt: skip
+
+        def show(attribution: Attribution) -> None:
+            if preview is not None and bool(torch.isfinite(attribution.values).all()):
+                preview(finished(attribution))
+
         question = Question(
             model, prepared, wanted, parse_memory(memory), seed, progress, cancel,
             None if kind.needs == "scores" else lambda graph: kind.walk_start(graph, settings),
-            kind.walk_table(settings) or DERIVATIVES,
+            kind.walk_table(settings) or DERIVATIVES, None if preview is None else show,
         )  # fmt: skip
         attribution = kind().explain(question, **settings)
         question.check()
@@ -99,24 +115,33 @@ def explain(
                 "The network's answer or gradient is undefined for this image or a variation of it; check its "
                 "intensities, or use another method.",
             )
-        native, on_grid = _placed(attribution, prepared)
-        channels = prepared.to_volume(on_grid)
-        prediction = model.answer(question.output, prepared)
+        result = finished(attribution)
     question.progress(1.0, "done")
-    scores = question.scores_of_case.double()
-    signed = kind.signed if attribution.signed is None else attribution.signed
+    result.diagnostics.update(seconds=time.perf_counter() - began, peak_bytes=peak.bytes)
+    return result
+
+
+def _explanation(
+    model: Model, prepared: Prepared, kind: type[Method], settings: dict[str, Any], question: Question,
+    attribution: Attribution, run: dict[str, Any],
+) -> Explanation:  # fmt: skip
+    """The map on the volume's grid, with all that says how it was made; `run` is what the run cost."""
+    native, on_grid = _placed(attribution, prepared)
+    channels = prepared.to_volume(on_grid)
+    volume = prepared.volume
     diagnostics = {
-        "score": float(scores.mean()),
+        "score": float(question.scores_of_case.double().mean()),
         "score_units": question.score.units,
-        **question.diagnostics, **attribution.diagnostics,
-        "seconds": time.perf_counter() - began, "peak_bytes": peak.bytes, "device": str(model.device),
-        "seed": seed, "input_shape": list(question.x.shape),
+        **question.diagnostics, **attribution.diagnostics, **run, "input_shape": list(question.x.shape),
     }  # fmt: skip
+    stage = attribution.diagnostics.get("stage")
     return Explanation(
         array=channels.sum(0, dtype=np.float32) if len(channels) > 1 else channels[0], geometry=volume.geometry,
-        channels=channels, native=native, method=method, title=kind.title, parameters=_plain(settings),
-        target=question.score.name, units=kind.units, signed=signed, prediction=prediction,
-        diagnostics=_plain(diagnostics),
+        channels=channels, native=native, method=kind.name,
+        title=f"{kind.title}, preview {stage['number']} of {stage['of']}" if stage else kind.title,
+        parameters=_plain(settings), target=question.score.name, units=kind.units,
+        signed=kind.signed if attribution.signed is None else attribution.signed,
+        prediction=model.answer(question.output, prepared), diagnostics=_plain(diagnostics),
         provenance={
             "model": model.name, "model_source": model.source, "model_fingerprint": model.fingerprint,
             "volume": volume.name, "citation": kind.citation, "caution": kind.caution, **versions(),

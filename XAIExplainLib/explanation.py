@@ -80,13 +80,15 @@ class Explanation:
             "not_for": "Not for diagnosis or treatment.",
         }  # fmt: skip
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, compressed: bool = True) -> Path:
         """Write the map, and beside it ``<name>.json`` with `record`.
 
         Parameters
         ----------
         path : str or Path
             Ends in .nrrd, .nii.gz, .nii or .mha.
+        compressed : bool
+            False for a file that lives for seconds.
 
         Returns
         -------
@@ -102,7 +104,7 @@ class Explanation:
         # The record is written first and named last: a map that cannot say how it was made replaces no older one.
         with atomic_path(record_path(path)) as beside:
             beside.write_text(text, encoding="utf-8")
-            return save_volume(self.array, self.geometry, path)
+            return save_volume(self.array, self.geometry, path, compressed)
 
 
 def record_path(path: str | Path) -> Path:

@@ -8,6 +8,7 @@ import torch
 
 from XAIExplainLib.compute.graphs import graph_of
 from XAIExplainLib.compute.maps import default_layers, map_layers
+from XAIExplainLib.compute.sliding import answers_by_tiles, no_layers
 
 if TYPE_CHECKING:
     from XAIExplainLib.model import Model
@@ -32,8 +33,10 @@ def spatial_layers(model: Model, x: torch.Tensor) -> list[dict[str, Any]]:
     Raises
     ------
     XAIError
-        If the model shows no operations, with the reason.
+        If the model shows no operations, with the reason, or answers by tiles.
     """
+    if answers_by_tiles(model, x):
+        raise no_layers(model)
     graph = graph_of(model, x)
     first = default_layers(graph)[0].layer.name
     return [

@@ -26,13 +26,20 @@ from XAIExplainLib.screening import why_bundle_can_run_code
 _CONFIGS = ("inference.json", "evaluate.json", "train.json")
 _NETWORKS = ("network_def", "network", "net")
 _PREPROCESSING = ("preprocessing", "validate::preprocessing", "train::deterministic_transforms", "train::preprocessing")
+_INFERERS = ("inferer", "validate::inferer", "train::inferer")
+_WINDOWS = ("SlidingWindowInferer", "SlidingWindowInfererAdapt")
+_FIELDS = {
+    "roi_size": "roi", "sw_batch_size": "batch", "overlap": "overlap", "mode": "mode", "sigma_scale": "sigma",
+    "padding_mode": "padding", "cval": "padding_value",
+}  # fmt: skip
 _LAYOUT = "A MONAI bundle has configs/inference.json, configs/metadata.json and models/model.pt."
 
 
 def load_bundle(path: Path, consent: bool | None, options: dict[str, Any]) -> Model:
     """The model of a MONAI bundle, with the bundle's own preprocessing.
 
-    Its inferer and postprocessing are left out: the network is asked about the whole prepared volume.
+    Of its inferer the sliding window is taken; any other one is left out (``information["inferer"]`` says so), and so
+    is its postprocessing: the network's own answer is explained.
 
     Raises
     ------
@@ -50,13 +57,16 @@ def load_bundle(path: Path, consent: bool | None, options: dict[str, Any]) -> Mo
         require_consent(consent, path.name, "a MONAI bundle, whose configuration can name any function",
                         lambda: _why_it_can_run_code(read))  # fmt: skip
         described = _described(root / "configs" / "metadata.json", read)
+        wanted = _window_fields(read)
         if consent:
             opened.enter_context(_importable(root))
-        network, steps = _parsed(config, root, path.name, bool(consent))
+        network, steps, window = _parsed(config, root, path.name, bool(consent), wanted)
         weights = root / "models" / "model.pt"
         if not weights.is_file():
             raise XAIError(f"The bundle {path.name} has no weights models/model.pt.", _LAYOUT)
         put_weights(network, weights)
+    if options.get("task") in (None, "segmentation"):
+        described.update(_sliding(read, window, options.get("spatial_dims") or described.get("spatial_dims", 3)))
     chosen = {"name": path.stem, "source": str(path), **settings(described, options)}
     chosen.setdefault("preprocessing", steps)
     return Model(network, **chosen)
@@ -65,11 +75,14 @@ def load_bundle(path: Path, consent: bool | None, options: dict[str, Any]) -> Mo
 def _why_it_can_run_code(config: dict[str, Any]) -> str:
     found = [next((key for key in _NETWORKS if key in config), None)]
     found += [key for key in _PREPROCESSING if key.partition("::")[0] in config]
+    found += _window_fields(config).values()
     return why_bundle_can_run_code(config, [key for key in found if key])
 
 
-def _parsed(config: Path, root: Path, name: str, imports: bool) -> tuple[torch.nn.Module, BundlePreprocessing | None]:
-    """The network and the preprocessing that a configuration makes; this runs what it says."""
+def _parsed(
+    config: Path, root: Path, name: str, imports: bool, wanted: dict[str, str]
+) -> tuple[torch.nn.Module, BundlePreprocessing | None, dict[str, Any]]:
+    """The network, the preprocessing and the values `wanted` that a configuration makes; this runs what it says."""
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
@@ -85,6 +98,7 @@ def _parsed(config: Path, root: Path, name: str, imports: bool) -> tuple[torch.n
             steps = next((key for key in _PREPROCESSING if parser.get(key) is not None), None)
             made = parser.get_parsed_content(steps) if steps else None
             text = json.dumps(parser.get(steps), default=str) if steps else ""
+            values = {field: parser.get_parsed_content(key) for field, key in wanted.items()}
     except Exception as error:  # foreign code: it may fail in any way
         first = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise XAIError(
@@ -93,7 +107,43 @@ def _parsed(config: Path, root: Path, name: str, imports: bool) -> tuple[torch.n
         ) from error
     if not isinstance(network, torch.nn.Module):
         raise XAIError(f"The configuration {config.name} of the bundle {name} defines no network_def.", _LAYOUT)
-    return network.cpu(), BundlePreprocessing(made, text) if made is not None else None
+    return network.cpu(), BundlePreprocessing(made, text) if made is not None else None, values
+
+
+def _inferer(config: dict[str, Any]) -> tuple[str, Any]:
+    """The key of the inferer and what the configuration says of it; an empty key where there is none."""
+    for key in _INFERERS:
+        section, _, last = key.rpartition("::")
+        place = config.get(section) if section else config
+        if isinstance(place, dict) and place.get(last) is not None:
+            return key, place[last]
+    return "", None
+
+
+def _window_fields(config: dict[str, Any]) -> dict[str, str]:
+    """By the name of our settings: the keys of a sliding window's settings in a configuration."""
+    key, inferer = _inferer(config)
+    kind = str(inferer.get("_target_", "")).rsplit(".", 1)[-1] if isinstance(inferer, dict) else ""
+    if kind not in _WINDOWS or inferer.get("_disabled_") or inferer.get("with_coord"):
+        return {}
+    return {ours: f"{key}::{theirs}" for theirs, ours in _FIELDS.items() if inferer.get(theirs) is not None}
+
+
+def _sliding(config: dict[str, Any], values: dict[str, Any], dims: int) -> dict[str, Any]:
+    """The settings of the sliding window as a description has them, or what is left out."""
+    _, inferer = _inferer(config)
+    if inferer is None:
+        return {}
+    kind = str(inferer.get("_target_", "")) if isinstance(inferer, dict) else str(inferer)
+    if kind.rsplit(".", 1)[-1] == "SimpleInferer":
+        return {}
+    roi = values.get("roi")
+    if roi is not None and not isinstance(roi, int):
+        roi = [-1 if size is None else int(size) for size in roi]
+    if roi is None or (isinstance(roi, list) and len(roi) != dims):
+        return {"inferer": f"{kind or 'one without a name'}, left out: the network is asked about the whole volume"}
+    plain = {key: getattr(value, "value", value) for key, value in values.items()}  # modes may be members of an enum
+    return {"sliding": {**plain, "roi": roi}}
 
 
 def _described(metadata: Path, config: dict[str, Any]) -> dict[str, Any]:

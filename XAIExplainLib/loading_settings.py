@@ -12,7 +12,7 @@ from XAIExplainLib.errors import XAIError
 # What becomes an argument of `Model`, and what only describes.
 SETTINGS = (
     "name", "task", "classes", "groups", "spatial_dims", "channels", "preprocessing", "output", "slice_axis",
-    "slice_index", "batch", "inputs", "overlapping", "source",
+    "slice_index", "batch", "inputs", "overlapping", "sliding", "source",
 )  # fmt: skip
 INFORMATION = ("title", "description", "licence", "card", "figures")
 _STRUCTURE = ("network", "weights")

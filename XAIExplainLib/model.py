@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from XAIExplainLib.compute.sliding import Watch, answer_of
+from XAIExplainLib.compute.tiles import SlidingWindow
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.geometry import Geometry
 from XAIExplainLib.layers import spatial_layers
@@ -78,6 +80,8 @@ class Model:
     overlapping : bool
         Segmentation: whether classes overlap (a sigmoid each) instead of excluding each other (softmax). Always so
         for a single class.
+    sliding : SlidingWindow, mapping, int, sequence of int or None
+        Segmentation: answer by tiles of this size and blend them, as MONAI's sliding-window inference does.
     information : mapping or None
         What else is known, JSON-ready: title, description, licence, card, figures.
 
@@ -111,6 +115,7 @@ class Model:
         batch: int | None = None,
         inputs: Sequence[int] | None = None,
         overlapping: bool = False,
+        sliding: SlidingWindow | Mapping[str, Any] | Sequence[int] | int | None = None,
         information: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(network) and not isinstance(network, torch.export.ExportedProgram):
@@ -142,6 +147,7 @@ class Model:
         self.source = source
         self.batch = batch
         self.overlapping = overlapping
+        self.sliding = SlidingWindow.of(sliding, task)
         self.information = dict(information or {})
         self.outputs = len(self.classes) if self.classes else None
         self.device = next((p.device for p in self._state()), torch.device("cpu"))
@@ -193,14 +199,27 @@ class Model:
 
     # -- the network -------------------------------------------------------------------------------------------------
 
-    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+    def __call__(self, tensor: torch.Tensor, watch: Watch | None = None) -> torch.Tensor:
         """Run the network on (N, C, *spatial); gives (N, classes), or (N, classes, *spatial) for segmentation.
+
+        Parameters
+        ----------
+        tensor : torch.Tensor
+            The input; with a sliding window it is cut into tiles, and their answers are blended.
+        watch : callable or None
+            Called as ``watch(tiles done, of how many)``; raises to cancel.
 
         Raises
         ------
         XAIError
             If the network cannot take this input, or its output is not understood.
         """
+        output = answer_of(self, tensor, watch)
+        self.infer_task(output, tensor)
+        return output
+
+    def at_once(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The network's own answer to an input, whatever its sliding window."""
         if self.batch is None or len(tensor) == self.batch:
             output = self._run(tensor)
         else:
@@ -208,7 +227,6 @@ class Model:
             output = torch.cat(answers)
         if output.ndim == 1 and self.task == "regression":
             output = output[:, None]
-        self.infer_task(output, tensor)
         return output
 
     def _parts(self, tensor: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
@@ -375,7 +393,7 @@ class Model:
             **self.information, "name": self.name, "task": self.task, "classes": list(self.class_names),
             "groups": {key: list(members) for key, members in self.groups.items()}, "channels": self.channels,
             "spatial_dims": self.spatial_dims, "kind": self.kind, "source": self.source,
-            "preprocessing": self._written(),
+            "preprocessing": self._written(), "sliding": None if self.sliding is None else self.sliding.to_json(),
             "fingerprint": self.fingerprint,
         }  # fmt: skip
 
@@ -401,7 +419,8 @@ class Model:
         """
         if not self._fingerprint:
             settings = (self._written(), self.spatial_dims, self.slice_axis, self.slice_index, self.output)
-            self._fingerprint = fingerprint(self.network, str(settings))
+            tiles = "" if self.sliding is None else str(self.sliding)
+            self._fingerprint = fingerprint(self.network, str(settings) + tiles)
         return self._fingerprint
 
 

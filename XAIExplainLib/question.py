@@ -6,25 +6,33 @@ memory, is decided here and in `compute`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.graphs import graph_of
-from XAIExplainLib.compute.memory import batch_for, forward_bytes, measured
-from XAIExplainLib.compute.reverse import Table, kept_values, walk
+from XAIExplainLib.compute.memory import batch_for, cost_of, measured, walk_bytes
+from XAIExplainLib.compute.reverse import Plan, Table, planned, walk
+from XAIExplainLib.compute.sliding import TiledQuestion, no_layers
+from XAIExplainLib.compute.whole import WORTH_A_GRAPH, answers
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
 from XAIExplainLib.target import Score
 from XAIExplainLib.target_combined import Target
 
+if TYPE_CHECKING:
+    from XAIExplainLib.method import Attribution
+
 Seed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 LARGEST_BATCH = 32
+PREVIEW_SECONDS = 0.25  # from one to the next
+PREVIEW_SHARE = 10  # times the time that one takes must pass before the next
 PRODUCTS_IN_HALF_A_SECOND = 1e10  # of one core; measured at 2.5e10 a second in convolutions
 
 
@@ -51,6 +59,8 @@ class Question:
         Gives the node to which the first walk will go, so that the first pass keeps what it reads.
     walk_table : Table
         The rules of that walk.
+    preview : callable or None
+        Takes maps that are on their way.
 
     Attributes
     ----------
@@ -70,15 +80,19 @@ class Question:
         self, model: Model, prepared: Prepared, target: Target, memory: int, seed: int = 0,
         progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
         walk_start: Callable[[Graph], str | None] | None = None, walk_table: Table = DERIVATIVES,
+        preview: Callable[[Attribution], None] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.prepared, self.target, self.memory = model, prepared, target, memory
         self.x = prepared.tensor
         self.generator = torch.Generator().manual_seed(seed)
-        self._progress, self._cancel = progress, cancel
+        self._progress, self._cancel, self._preview = progress, cancel, preview
+        self._next_preview = 0.0
         self.diagnostics: dict[str, Any] = {"warnings": []}
-        self._plans: dict[tuple[str, int], tuple[Table, set[str], set[str], float]] = {}
+        self._needed: dict[tuple[str, int], float] = {}
         self._first_pass: tuple[str, Table, dict[str, Any]] | None = None
+        self._fraction = 0.0
         self.check()
+        self.tiled = TiledQuestion.of(self)
         kept = self._kept_pass(walk_start, walk_table) if walk_start is not None and self.samples == 1 else None
         self.output = self._outputs(self.x) if kept is None else self._finite(kept)
         self.score: Score = target.bind(model, self.output, prepared)
@@ -107,12 +121,27 @@ class Question:
     def progress(self, fraction: float, message: str) -> None:
         """Say how far the run is, from 0 to 1, and stop it if that is wanted."""
         self.check()
+        self._fraction = fraction
         if self._progress is not None:
             self._progress(min(max(fraction, 0.0), 1.0), message)
 
+    def preview(self, make: Callable[[], Attribution]) -> None:
+        """Show a map that is on its way, if anybody looks and the last one is not too recent; never changes the run."""
+        self.check()
+        if self._preview is None or time.monotonic() < self._next_preview:
+            return
+        began = time.monotonic()
+        self._preview(make())
+        ended = time.monotonic()
+        self._next_preview = ended + max(PREVIEW_SECONDS, PREVIEW_SHARE * (ended - began))
+
+    def tile_done(self, done: int, of: int) -> None:
+        """Say how many tiles of the image are done, where the run goes by tiles."""
+        self.progress(self._fraction, f"tile {min(done + 1, of)} of {of}")
+
     # -- scores ------------------------------------------------------------------------------------------------------
 
-    def scores(self, x: torch.Tensor, samples: torch.Tensor | None = None) -> torch.Tensor:
+    def scores(self, x: torch.Tensor, samples: torch.Tensor | None = None, passes: int = 0) -> torch.Tensor:
         """The scores of inputs, in batches that fit the memory.
 
         Parameters
@@ -121,6 +150,8 @@ class Question:
             Shape (B, C, *spatial).
         samples : torch.Tensor or None
             Shape (B,): which sample of the case each row is a variation of; None takes 0, 1, 2, ...
+        passes : int
+            How many scores will be asked for in all: for many, the faster way of `whole.answers` is made ready.
 
         Returns
         -------
@@ -132,7 +163,11 @@ class Question:
         for part, which in zip(x.split(self.batch), rows.to(x.device).split(self.batch), strict=True):
             self.check()
             with torch.no_grad():
-                found.append(self.score(self.model(part), which))
+                if self.tiled is not None:
+                    output = self.tiled.answers(part, which)
+                else:
+                    output = answers(self, part, passes) if passes >= WORTH_A_GRAPH else self.model(part)
+                found.append(self.score(output, which))
         return torch.cat(found)
 
     @property
@@ -151,24 +186,30 @@ class Question:
         """The network's answer; the first sample is measured, so that the batches of all that follows fit."""
         first: list[torch.Tensor] = []
         with torch.no_grad():
-            self._cost = measured(lambda: first.append(self.model(x[:1])))
-            rest = [self.model(part) for part in x[1:].split(self.batch)] if len(x) > 1 else []
+            if self.tiled is None:
+                self._cost = measured(lambda: first.append(self.model(x[:1])))
+            else:
+                answer, self._cost = self.tiled.first_answer(x[:1])
+                first.append(answer)
+            rest = [self.model(part, self.tile_done) for part in x[1:].split(self.batch)] if len(x) > 1 else []
         return self._finite(torch.cat([*first, *rest]))
 
     def _kept_pass(self, walk_start: Callable[[Graph], str | None], table: Table) -> torch.Tensor | None:
         """The answer by a pass over the graph that keeps what the first walk reads; None where that cannot be."""
+        if self.tiled is not None:
+            return None
         try:
             graph = self.graph()
             start = walk_start(graph)
             if start is None or graph.static_batch not in (None, 1):
                 return None
-            _, kept, needed = self._plan(graph, start, table)
+            plan, needed = self._plan(graph, start, table)
         except XAIError:
             return None  # the method itself, or the network's own pass, says what is wrong
         if needed > self.memory:
             return None
-        values: dict[str, Any] = {}
-        self._cost = measured(lambda: values.update(graph.run(self.x, keep=kept, check=self.check)))
+        self._cost = cost_of(graph, self.x.element_size())
+        values = plan.forth(graph, self.x, self.check)
         output: torch.Tensor = values[graph.output]
         self._first_pass = start, table, values
         output = output[:, None] if output.dim() == 1 and self.model.task == "regression" else output
@@ -186,14 +227,21 @@ class Question:
 
     # -- gradients ---------------------------------------------------------------------------------------------------
 
-    def graph(self) -> Graph:
+    def graph(self, of_tile: bool = False) -> Graph:
         """The network's graph for this size of input.
+
+        Parameters
+        ----------
+        of_tile : bool
+            The caller only walks to the input, so that where the model answers by tiles, the graph of a tile will do.
 
         Raises
         ------
         XAIError
             With the reason, if it has none.
         """
+        if self.tiled is not None and not of_tile:
+            raise no_layers(self.model)
         return graph_of(self.model, self.x)
 
     def gradients(
@@ -221,17 +269,17 @@ class Question:
         rows = (torch.arange(len(x)) if samples is None else samples).to(x.device)
         size = self.batch_of_gradient(table)
         try:
-            self.graph()
+            self.graph(of_tile=True)
         except XAIError as error:
             if table is not DERIVATIVES:
                 raise
             self.diagnostics["engine"] = f"autograd on the network itself ({error.message})"
-            one = self._by_autograd
+            one = self._by_autograd if self.tiled is None else self.tiled.by_autograd
         else:
             self.diagnostics["engine"] = "graph"
 
             def one(x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-                graph = self.graph()
+                graph = self.graph(of_tile=True)
                 return self.walk_to(graph.input, x, samples, graph, table)[1:]
 
         gradients, scores = [], []
@@ -246,17 +294,18 @@ class Question:
         """How many inputs fit the memory in one run forth and back with the rules of `table`."""
         limit = LARGEST_BATCH
         try:
-            graph = self.graph()
+            graph = self.graph(of_tile=True)
         except XAIError:
             needed, limit = self._cost.total, self._soon(3)  # autograd cannot be stopped on its way
         else:
-            needed = self._plan(graph, graph.input, table)[2]
+            needed = self._plan(graph, graph.input, table)[1] + (self.tiled.bytes if self.tiled is not None else 0)
             limit = graph.static_batch or limit
         return batch_for(needed, self.memory, limit, "The gradient")
 
     def walk_to(
         self, start: str, x: torch.Tensor, samples: torch.Tensor, graph: Graph, table: Table = DERIVATIVES,
         seed: Seed | None = None, visit: Callable[[str, Any], None] | None = None, also: dict[str, Any] | None = None,
+        derivative: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         """The value of a node and what the walk back to it brings: with the true derivatives, the scores' gradient.
 
@@ -279,28 +328,37 @@ class Question:
             Called as ``visit(node name, cotangent)`` at every node on the way.
         also : dict or None
             By name, further nodes whose values are wanted; they are put there, with the rows of a fixed batch.
+        derivative : torch.Tensor or None
+            Of the scores by the output, of the shape of `x`'s output, where it is known: for one tile of a sliding
+            window. The scores that are returned are then zero.
 
         Returns
         -------
         tuple of torch.Tensor
             Value of the node, cotangent of the same shape, scores (B,).
         """
-        path, kept, needed = self._plan(graph, start, table)
-        more = set(also or ()) - kept
+        if self.tiled is not None and derivative is None:
+            return self.tiled.walk(start, x, samples, graph, table, seed, visit, also)
+        plan, needed = self._plan(graph, start, table)
+        more = set(also or ()) - plan.kept
         if more:
-            needed = forward_bytes(graph, kept | more, self.x.element_size())
+            needed = walk_bytes(graph, plan, self.x.element_size(), more)
         batch_for(needed, self.memory, 1, "The gradient")
         real = len(x)
         x, samples = _filled(x, graph.static_batch), _filled(samples, graph.static_batch)
-        values = self._taken(start, table, x) or graph.run(x, keep=kept | more, check=self.check)
+        values = self._taken(start, table, x)
+        values = values or plan.forth(graph, x, self.check, more)
         if more - values.keys():  # the first pass did not keep them, but what lies before them
             values.update(graph.run(x, keep=more - values.keys(), check=self.check, start=values))
         for name in also or ():
             also[name] = values[name]  # type: ignore[index]
-        cotangent, score = self._seed(values[graph.output], samples)
+        if derivative is None:
+            cotangent, score = self._seed(values[graph.output], samples)
+        else:
+            cotangent, score = _filled(derivative, graph.static_batch), derivative.new_zeros(len(x))
         if seed is not None:
             cotangent = seed(values[graph.output], cotangent)
-        gradient = walk(graph, table, values, cotangent, start, path, self.check, visit)
+        gradient = walk(graph, table, values, cotangent, start, plan.path, self.check, visit)
         return values[start][:real], gradient[:real], score[:real]
 
     def _taken(self, start: str, table: Table, x: torch.Tensor) -> dict[str, Any] | None:
@@ -321,10 +379,10 @@ class Question:
             ``(node name, gradient) -> bool``.
         """
         graph = self.graph()
-        path, kept, needed = self._plan(graph, graph.input, DERIVATIVES)
+        plan, needed = self._plan(graph, graph.input, DERIVATIVES)
         batch_for(needed, self.memory, 1, "Looking for a layer")
         x = _filled(self.x[:1], graph.static_batch)
-        values = graph.run(x, keep=kept, check=self.check)
+        values = plan.forth(graph, x, self.check)
         seed, _ = self._seed(values[graph.output], torch.zeros(len(x), dtype=torch.long, device=x.device))
         found: list[str] = []
 
@@ -332,18 +390,16 @@ class Question:
             if isinstance(gradient, torch.Tensor) and reads(name, gradient):
                 found.append(name)
 
-        walk(graph, DERIVATIVES, values, seed, graph.input, path, self.check, visit)
+        walk(graph, DERIVATIVES, values, seed, graph.input, plan.path, self.check, visit)
         return found
 
-    def _plan(self, graph: Graph, start: str, table: Table) -> tuple[set[str], set[str], float]:
-        """Of a walk back to `start`: its path, the values to keep, and the bytes that this takes a sample."""
+    def _plan(self, graph: Graph, start: str, table: Table) -> tuple[Plan, float]:
+        """Of a walk back to `start`: what it needs of the way forth, and the bytes that both take a sample."""
+        plan = planned(graph, table, start)
         key = start, id(table)
-        if key not in self._plans:
-            path = graph.between(start, graph.output)
-            kept = kept_values(graph, table, path, start) | {graph.output, start}
-            # The table is held, so that no other one gets its identity.
-            self._plans[key] = table, path, kept, forward_bytes(graph, kept, self.x.element_size())
-        return self._plans[key][1:]
+        if key not in self._needed:
+            self._needed[key] = walk_bytes(graph, plan, self.x.element_size())
+        return plan, self._needed[key]
 
     def _by_autograd(self, x: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         leaf = x.detach().clone().requires_grad_()

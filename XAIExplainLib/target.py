@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,12 +33,19 @@ class Score:
     probability : callable or None
         ``(output, samples) -> tensor (B,)`` between 0 and 1: how probable the network says the target is; None where
         there is no such number (a regression, a sum over a region).
+    reads : torch.Tensor or None
+        Segmentation: bool (N, *spatial), the voxels of each sample of which the score reads the output; None where it
+        may read all.
+    linear : bool
+        Whether the score is a linear function of the output, so that its derivative is the same at every output.
     """
 
     name: str
     units: str
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     probability: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    reads: torch.Tensor | None = None
+    linear: bool = False
 
     def __call__(self, output: torch.Tensor, samples: torch.Tensor | None = None) -> torch.Tensor:
         if samples is None:
@@ -179,7 +186,7 @@ class Voxel:
             chances = rows.sigmoid() if independent else rows.softmax(1)
             return score.function(chances, samples)
 
-        return Score(name, "logit", score.function, probable)
+        return replace(score, probability=probable)
 
 
 def _predicted(output: torch.Tensor, task: str) -> int:
@@ -274,4 +281,4 @@ def _sum_over(name: str, index: int, inside: torch.Tensor, units: str = "sum of 
     def total(rows: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
         return (rows[:, index] * inside[samples]).flatten(1).sum(1)
 
-    return Score(name, units, total)
+    return Score(name, units, total, reads=inside, linear=True)

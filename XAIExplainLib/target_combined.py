@@ -40,7 +40,8 @@ class Probability:
         score = self.target.bind(model, output, prepared)
         if score.probability is None:
             raise XAIError(f"{score.name} has no probability.", "Explain the score itself.")
-        return Score(f"probability of {score.name}", "probability", score.probability, score.probability)
+        name = f"probability of {score.name}"
+        return Score(name, "probability", score.probability, score.probability, score.reads)
 
 
 @dataclass(frozen=True, eq=True)
@@ -63,6 +64,8 @@ class Difference:
         return Score(
             f"{one.name} rather than {other.name}", units,
             lambda rows, samples: one.function(rows, samples) - other.function(rows, samples),
+            reads=None if one.reads is None or other.reads is None else one.reads | other.reads,
+            linear=one.linear and other.linear,
         )  # fmt: skip
 
 

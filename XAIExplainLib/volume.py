@@ -164,7 +164,7 @@ def load_volume(path: str | Path, *more: str | Path, series: str = "") -> Volume
     return Volume.on(geometry, array[0] if len(array) == 1 else array, Path(path).name)
 
 
-def save_volume(volume: Volume | Any, geometry: Geometry | None, path: str | Path) -> Path:
+def save_volume(volume: Volume | Any, geometry: Geometry | None, path: str | Path, compressed: bool = True) -> Path:
     """Write voxels with their geometry; the file is whole or not there.
 
     Parameters
@@ -175,6 +175,8 @@ def save_volume(volume: Volume | Any, geometry: Geometry | None, path: str | Pat
         The grid; None takes the volume's own.
     path : str or Path
         Ends in .nrrd, .nii.gz, .nii or .mha.
+    compressed : bool
+        False for a file that lives for seconds; .nii never is, and .nii.gz always.
 
     Returns
     -------
@@ -204,7 +206,7 @@ def save_volume(volume: Volume | Any, geometry: Geometry | None, path: str | Pat
     with atomic_path(path) as beside:
         try:
             with quiet_itk():
-                SimpleITK.WriteImage(image, str(beside), useCompression=ending != ".nii")
+                SimpleITK.WriteImage(image, str(beside), useCompression=compressed and ending != ".nii")
                 if is_nifti(beside) and not nifti_is_whole(beside):
                     raise RuntimeError("no space left on device")
         except RuntimeError as error:

@@ -77,6 +77,11 @@ class Job:
             "remaining": round(elapsed * (1 - fraction) / fraction, 1) if known else None, "message": message,
         })  # fmt: skip
 
+    def preview(self, event: dict[str, Any]) -> None:
+        """Tell the client of a map that is on its way."""
+        if not self.cancelled():
+            self._send({"id": self.number, "event": "preview", **event})
+
 
 class Worker:
     """Reads requests, runs them one after the other, writes their events.

@@ -5,6 +5,7 @@ import torch
 
 from Testing.compute.graphs import network_of
 from Testing.networks_zoo import BY_NAME, image
+from XAIExplainLib.compute import perturbation
 from XAIExplainLib.compute.coalitions import Game
 from XAIExplainLib.errors import CancelledError
 from XAIExplainLib.model import Model
@@ -48,6 +49,32 @@ def test_each_score_is_that_of_the_image_with_its_regions_covered(name):
         for player in range(6):
             if not row[player]:
                 made[:, labels == player + 1] = cover[sample][:, labels == player + 1]
+        assert float(score) == pytest.approx(float(network(made[None])[0, 1]), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["plain", "plain 2D", "resnet10"])
+def test_one_region_against_all_others_goes_by_patches(name, monkeypatch):
+    """One hidden, one shown, and the rest by whole passes; voxels of no region are always seen."""
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 9.0)
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    sample, cover = len(x) - 1, torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    question = question_of(network, x)
+    question.graph()
+    spatial = question.spatial
+    labels = torch.zeros(spatial, dtype=torch.long)
+    places = torch.stack(torch.meshgrid(*[torch.arange(n) for n in spatial], indexing="ij"), -1)
+    for player in range(7):  # spheres around random places, one of them hidden by those that come after
+        middle = torch.tensor([int(torch.randint(n, (), generator=question.generator)) for n in spatial])
+        labels[((places - middle) ** 2).sum(-1) < 20] = player + 1
+    labels[labels == 3] = 0
+    one, some = torch.eye(7, dtype=torch.bool), torch.rand(4, 7, generator=torch.Generator().manual_seed(1)) < 0.5
+    seen = torch.cat([some[:2], ~one, some[2:], torch.zeros(1, 7, dtype=torch.bool), one])
+    game = Game(question, sample, labels, 7, cover)
+    found = game.scores(seen)
+    assert game.by_patches == 14 and question.diagnostics["engine"] == "incremental"
+    for row, score in zip(seen, found, strict=True):
+        shown = torch.cat([torch.ones(1, dtype=torch.bool), row])[labels]
+        made = torch.where(shown, x[sample], cover[sample])
         assert float(score) == pytest.approx(float(network(made[None])[0, 1]), rel=1e-4, abs=1e-5)
 
 

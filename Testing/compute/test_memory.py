@@ -18,8 +18,9 @@ from XAIExplainLib.compute.memory import (
     measured,
     parse_memory,
     readable,
+    walk_bytes,
 )
-from XAIExplainLib.compute.reverse import kept_values, walk
+from XAIExplainLib.compute.reverse import planned, walk
 from XAIExplainLib.errors import XAIError
 
 
@@ -79,13 +80,13 @@ def test_the_estimate_holds(name):
     estimate, found = forward_bytes(graph), allocated(lambda: graph.forward(x)) + x.nbytes
     assert found <= estimate <= 4 * found
     path = graph.between(graph.input, graph.output)
-    kept = kept_values(graph, DERIVATIVES, path, graph.input) | {graph.output}
+    plan = planned(graph, DERIVATIVES, graph.input)
 
     def both():
-        values = graph.run(x, keep=kept)
+        values = plan.forth(graph, x)
         walk(graph, DERIVATIVES, values, torch.ones_like(values[graph.output]), graph.input, path)
 
-    estimate, found = forward_bytes(graph, kept), allocated(both) + x.nbytes
+    estimate, found = walk_bytes(graph, plan), allocated(both) + x.nbytes
     assert found <= estimate <= 4 * found
 
 

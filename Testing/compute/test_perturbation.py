@@ -36,7 +36,7 @@ def items_of(x, number):
     return boxes, contents
 
 
-@pytest.mark.parametrize("share", [0.0, 1.1])
+@pytest.mark.parametrize("share", [0.0, 9.0])
 @pytest.mark.parametrize(("name", "samples"), [("plain", 1), ("plain 2D", 2)])
 def test_each_item_has_its_own_content(name, samples, share, monkeypatch):
     monkeypatch.setattr(perturbation, "WORTH_PATCHES", share)
@@ -82,11 +82,75 @@ def test_one_cover_for_all_is_the_score_of_its_parts():
 
 
 def test_a_disagreement_falls_back_to_whole_passes(monkeypatch):
-    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 1.1)
-    monkeypatch.setattr(perturbation.Incremental, "outputs", lambda self, patch: torch.zeros(len(patch.low), 3) + 99)
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 9.0)
+    wrong = torch.full((99, 3), 99.0)
+    monkeypatch.setattr(perturbation.Incremental, "answers", lambda self, plan, chunk, patch: wrong[: len(patch.low)])
     network, x, question = question_of("plain")
     boxes, contents = items_of(x, 40)
     found = torch.cat([numbers for _, numbers in covered_scores(
         question, 0, boxes, lambda part: [contents[n] for n in part])])  # fmt: skip
     assert len(found) == len(boxes) and float(found.max()) < 50
     assert question.diagnostics["engine"] == "whole passes" and "disagreed" in question.diagnostics["warnings"][0]
+
+
+def test_the_base_is_made_and_checked_once(monkeypatch):
+    """Several calls of one question share the base; a later question of the model compares its base alone."""
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 9.0)
+    network, x, question = question_of("plain")
+    boxes, contents = items_of(x, 40)
+    bases, passes = [], []
+    prepare, ask = perturbation.Incremental.prepare, type(question.model).__call__
+
+    def prepared(self, cut):
+        bases.append(self.ready(cut))
+        prepare(self, cut)
+
+    def asked(self, images, *rest):
+        passes.append(len(images))
+        return ask(self, images, *rest)
+
+    monkeypatch.setattr(perturbation.Incremental, "prepare", prepared)
+    monkeypatch.setattr(type(question.model), "__call__", asked)
+
+    def run(question):
+        found = torch.full((len(boxes),), torch.nan)
+        for part in (list(range(0, 50)), list(range(50, len(boxes)))):
+            for indices, numbers in covered_scores(
+                question, 0, [boxes[n] for n in part],
+                lambda rows, part=part: [contents[part[row]] for row in rows], of=len(boxes),
+            ):  # fmt: skip
+                found[[part[index] for index in indices]] = numbers
+        return found
+
+    first = run(question)
+    assert passes == [1] and bases.count(False) == 1 and question.diagnostics["engine"] == "incremental"
+    later = Question(question.model, question.prepared, question.target, 2**30)
+    passes.clear()
+    assert torch.equal(run(later), first) and passes == []
+    assert later.diagnostics["incremental_error"] < 1e-5
+
+
+def test_weights_that_changed_since_the_export_are_seen(monkeypatch):
+    """The answer to the case shows it: the network's own is not the base's."""
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 9.0)
+    network, x, question = question_of("plain")
+    boxes, contents = items_of(x, 40)
+    list(covered_scores(question, 0, boxes, lambda part: [contents[n] for n in part]))
+    question.output = question.output + 1.0
+    question.__dict__.pop("bases")
+    parts = [part for part, _ in covered_scores(question, 0, boxes, lambda part: [contents[n] for n in part])]
+    assert question.diagnostics["engine"] == "whole passes" and sum(map(len, parts)) == len(boxes)
+    assert "disagreed" in question.diagnostics["warnings"][0]
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_slices_keep_their_bases_while_memory_allows(enough, monkeypatch):
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 9.0)
+    monkeypatch.setattr(perturbation, "BYTES_OF_BASES", 0.25 if enough else 1e-9)
+    network, x, question = question_of("plain 2D", 3)
+    boxes, contents = items_of(x, 40)
+    for _ in range(2):
+        for sample in range(3):
+            list(covered_scores(question, sample, boxes, lambda part: [contents[n] for n in part]))
+    assert len(question.__dict__["bases"]) == (3 if enough else 1)
+    assert question.diagnostics["incremental_error"] < 1e-5

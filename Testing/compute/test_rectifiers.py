@@ -12,7 +12,7 @@ from Testing.compute.graphs import graph_of, network_of
 from Testing.networks_zoo import BY_NAME, image
 from XAIExplainLib.compute.graph import export
 from XAIExplainLib.compute.rectifiers import DECONVOLUTION, GUIDED, SELU_SCALE, gates, rectifiers
-from XAIExplainLib.compute.reverse import kept_values, walk
+from XAIExplainLib.compute.reverse import planned, walk
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.program import select_output
 
@@ -57,7 +57,7 @@ class Replaced(TorchFunctionMode):
 
 def walked(graph, table, x, seed):
     path = graph.between(graph.input, graph.output)
-    values = graph.run(x, keep=kept_values(graph, table, path, graph.input))
+    values = planned(graph, table, graph.input).forth(graph, x)
     return walk(graph, table, values, seed, graph.input, path)
 
 

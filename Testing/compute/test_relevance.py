@@ -12,11 +12,11 @@ from Testing.compute.graphs import graph_of, network_of
 from Testing.networks_zoo import BY_NAME, parametrised, settle
 from XAIExplainLib.compute.derivatives import SHAPE_ONLY
 from XAIExplainLib.compute.graph import export
-from XAIExplainLib.compute.relevance import Composite, Ledger, RelevanceTable, Settings
+from XAIExplainLib.compute.relevance import TINY, Composite, Ledger, RelevanceTable, Settings, divided
 from XAIExplainLib.compute.relevance_composites import COMPOSITES, MAKERS
 from XAIExplainLib.compute.relevance_linear import MIXING, RULES
-from XAIExplainLib.compute.relevance_moves import JOINING, MOVING
-from XAIExplainLib.compute.reverse import Rule, kept_values, walk
+from XAIExplainLib.compute.relevance_moves import JOINING, MOVING, never_negative
+from XAIExplainLib.compute.reverse import Rule, kept_values, planned, walk
 from XAIExplainLib.errors import XAIError
 
 PROOF = torch.float64
@@ -27,7 +27,7 @@ def relevance_of(graph, x, settings, column=1, makers=MAKERS, start=None):
     table = RelevanceTable(settings, makers)
     ledger = table.new_ledger()
     path = graph.between(graph.input, graph.output)
-    values = graph.run(x, keep=kept_values(graph, table, path, graph.input) | {graph.output})
+    values = planned(graph, table, graph.input).forth(graph, x)
     output = values[graph.output]
     if start is None:
         start = torch.zeros_like(output)
@@ -462,3 +462,55 @@ def test_the_ledger_is_of_one_walk():
     table.new_ledger().add("bias", torch.ones(3))
     assert table.ledger.total == 3
     assert table.new_ledger() == Ledger()
+
+
+# -- what makes it fast -------------------------------------------------------------------------------------------
+
+
+@parametrised()
+def test_what_the_graph_calls_not_negative_is_not(example):
+    graph, x = graph_of(example.name), example.image()
+    claimed = [node.name for node in graph if never_negative(node) and node.name in graph.dependent]
+    values = graph.run(x, keep=claimed)
+    floats = [value for value in values.values() if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    assert all(float(value.min()) >= 0 for value in floats)
+    if example.name in ("plain", "densenet", "resnet10"):
+        convolved = [node.args[0] for node in graph if graph.operations[node.name] == "conv3d"]
+        assert [node.name in claimed for node in convolved] == [False] + [True] * (len(convolved) - 1)
+
+
+def test_what_may_be_negative_is_not_called_so():
+    class Network(nn.Module):
+        def forward(self, x):
+            y = x.relu()
+            return y - 1, y + x, torch.cat([y, x], 1), -y, y * x, torch.add(y, y, alpha=-2), y + -1.0, F.silu(y), y + 1
+
+    program = torch.export.export(Network(), (torch.ones(1, 2, 3),))
+    answers = next(node for node in program.graph.nodes if node.op == "output").args[0]
+    assert [never_negative(node) for node in answers] == [False] * 8 + [True]
+
+
+def test_a_denominator_may_be_overwritten_with_the_same_result():
+    generator = torch.Generator().manual_seed(1)
+    z = torch.rand(3, 4, 5, generator=generator, dtype=PROOF) * (torch.rand(3, 4, 5, generator=generator) > 0.3)
+    relevance = torch.randn(3, 4, 5, generator=generator, dtype=PROOF)
+    for epsilon in (TINY, 0.1):
+        one, two = Ledger(), Ledger()
+        wanted = divided(relevance, z, epsilon, one)
+        torch.testing.assert_close(divided(relevance, z.clone(), epsilon, two, positive=True), wanted)
+        assert one.total != 0
+        assert two.shares == pytest.approx(one.shares)
+
+
+def test_rules_are_kept_for_one_graph_and_path_alone():
+    table = RelevanceTable(Settings(COMPOSITES["epsilon_plus_flat"]), MAKERS)
+    graph, other = graph_of("plain"), graph_of("functional")
+    path = graph.between(graph.input, graph.output)
+    made = {node.name: table.rule(node, path) for node in graph if node.name in path}
+    assert all(table.rule(node, set(path)) is made[node.name] for node in graph if node.name in path)
+    last = next(node.name for node in reversed(graph.nodes) if graph.operations[node.name] == "conv3d")
+    shorter = graph.between(last, graph.output)
+    inside = [node for node in graph if node.name in shorter and node.name != last]
+    assert any(table.rule(node, shorter) is not made[node.name] for node in inside)
+    kept_values(other, table, other.between(other.input, other.output), other.input)
+    assert any(table.rule(node, path) is not made[node.name] for node in graph if node.name in path)

@@ -6,8 +6,8 @@ import torch
 from Testing.compute.graphs import graph_of, network_of
 from Testing.networks_zoo import BY_NAME, parametrised
 from XAIExplainLib.compute.derivatives import BY_VALUES, DERIVATIVES
-from XAIExplainLib.compute.graph import export
-from XAIExplainLib.compute.reverse import Rule, Table, kept_values, walk
+from XAIExplainLib.compute.graph import export, saved
+from XAIExplainLib.compute.reverse import Rule, Table, kept_values, planned, walk
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.program import select_output
 
@@ -23,8 +23,9 @@ def gradient(graph, x, seed, start=None):
     """By the walk, with nothing kept but what it asks for."""
     start = start or graph.input
     path = graph.between(start, graph.output)
-    kept = kept_values(graph, DERIVATIVES, path, start)
-    return walk(graph, DERIVATIVES, Only(graph.run(x, keep=kept)), seed, start, path)
+    plan = planned(graph, DERIVATIVES, start)
+    values = graph.run(x, keep=kept_values(graph, DERIVATIVES, path, start), save=plan.save)
+    return walk(graph, DERIVATIVES, Only(values), seed, start, path)
 
 
 @parametrised()
@@ -68,12 +69,19 @@ def test_the_walk_stops_at_a_layer_with_its_gradient(name, layer):
 
 
 def test_the_rows_of_the_table_are_used():
-    """A network of convolutions, norms and ReLUs keeps the ReLUs' outputs and the pools' inputs, nothing more."""
+    """A network of convolutions, norms and ReLUs keeps one bit a number of the ReLUs, no values."""
     graph = graph_of("plain")
     path = graph.between(graph.input, graph.output)
     kept = kept_values(graph, DERIVATIVES, path, graph.input)
     tensors = [name for name in kept if graph.shape(name, 1)]
-    assert [graph.operations[name] for name in tensors] == ["relu"] * 3
+    assert tensors == []
+    x = BY_NAME["plain"].image()
+    plan = planned(graph, DERIVATIVES, graph.input)
+    values = graph.run(x, keep=kept, save=plan.save)
+    rectifiers = [node.name for node in graph if graph.operations[node.name] == "relu"]
+    assert len(rectifiers) == 3
+    for name in rectifiers:
+        assert values[saved(name)].nbytes == -(-torch.Size(graph.shape(name, 1)).numel() // 8)
 
 
 def test_an_operation_without_a_row_is_an_error_with_its_name():
@@ -106,7 +114,7 @@ def test_an_exchanged_row_changes_the_walk():
 
     table = DERIVATIVES.with_rows("Guided", {"relu": Rule(guided, output=True)})
     path = graph.between(graph.input, graph.output)
-    values = graph.run(x, keep=kept_values(graph, table, path, graph.input))
+    values = planned(graph, table, graph.input).forth(graph, x)
     found = walk(graph, table, values, torch.eye(3)[1:2], graph.input, path)
     wanted = GuidedBackprop(network).attribute(x.clone().requires_grad_(), target=1)
     assert torch.allclose(found, wanted, atol=1e-6 * float(wanted.abs().max()))
@@ -132,7 +140,7 @@ def test_no_way_back_is_a_sentence():
 def test_a_walk_can_be_cancelled_and_watched():
     graph, x = graph_of("plain"), BY_NAME["plain"].image()
     path = graph.between(graph.input, graph.output)
-    values = graph.run(x, keep=kept_values(graph, DERIVATIVES, path, graph.input))
+    values = planned(graph, DERIVATIVES, graph.input).forth(graph, x)
     seen = []
     walk(graph, DERIVATIVES, values, torch.ones(1, 3), graph.input, path, visit=lambda name, _: seen.append(name))
     assert seen[0] == graph.output

@@ -14,7 +14,7 @@ from Testing.networks_zoo import BY_NAME, image, settle
 from Testing.visual.asking import asked, assert_close, native
 from XAIExplainLib.compute.attention_maps import attentions, divided, watching
 from XAIExplainLib.compute.graph import export
-from XAIExplainLib.compute.reverse import kept_values, walk
+from XAIExplainLib.compute.reverse import planned, walk
 from XAIExplainLib.errors import XAIError
 
 KINDS = ("rollout", "gradient_rollout")
@@ -232,7 +232,7 @@ def test_torchs_own_attention_is_written_out(how):
     assert [one.grid for one in known] == [(2, 2, 2)] and not strange
     table = watching(known, lambda attention, weights, gradient: seen.append((weights, gradient)))
     path = graph.between(graph.input, graph.output)
-    values = graph.run(x, keep=kept_values(graph, table, path, graph.input))
+    values = planned(graph, table, graph.input).forth(graph, x)
     back = torch.randn(1, 8)
     walk(graph, table, values, back, graph.input, path)
     assert_close(seen[0][0], network(x, True))

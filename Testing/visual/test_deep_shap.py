@@ -10,7 +10,9 @@ from Testing.compute.graphs import network_of
 from Testing.networks_zoo import BY_NAME, Plain, image, settle
 from Testing.visual.asking import asked, assert_close, rows
 from XAIExplainLib.compute.baselines import baseline
+from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.errors import CancelledError, XAIError
+from XAIExplainLib.model import Model
 from XAIExplainLib.volume import Volume, save_volume
 
 
@@ -137,6 +139,17 @@ def test_what_cannot_be_done_is_said():
         asked(lambda x: network(x), x, "deep_shap")
     with pytest.raises(XAIError, match="needs about"):
         asked(network, x, "deep_shap", memory="200KiB")
+
+
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+def test_the_case_is_passed_once(monkeypatch, rule):
+    network, x, passes = network_of("plain"), BY_NAME["plain"].image(), []
+    run, call = Graph.run, Model.__call__
+    monkeypatch.setattr(Graph, "run", lambda self, *a, **k: passes.append("graph") or run(self, *a, **k))
+    monkeypatch.setattr(Model, "__call__", lambda self, *a, **k: passes.append("module") or call(self, *a, **k))
+    first = asked(network, x, "deep_shap", background="0,mean,blur", rule=rule)
+    assert passes == ["graph"] * 4
+    assert (asked(network, x, "deep_shap", background="0,mean,blur", rule=rule).array == first.array).all()
 
 
 def test_it_can_be_cancelled():

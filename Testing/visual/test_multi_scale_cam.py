@@ -72,11 +72,11 @@ def test_all_layers_come_of_one_pass_forth_and_one_back(monkeypatch):
         walks.append(1)
         return walk_to(self, *arguments, **keywords)
 
-    def watched(self, x, keep=None, stop=None, check=None, start=None):
+    def watched(self, x, keep=None, stop=None, check=None, start=None, save=None):
         known = {**self.constants, self.input: x, **(start or {})}
-        needed = self._needed(set(keep or {self.output}), known)
+        needed = self._needed(set(keep or {self.output}) | set(save or ()), known)
         convolutions.extend(name for name in needed if self.operations.get(name) == "conv3d")
-        return run(self, x, keep, stop, check, start)
+        return run(self, x, keep, stop, check, start, save)
 
     monkeypatch.setattr(Question, "walk_to", counted)
     monkeypatch.setattr(Graph, "run", watched)

@@ -7,11 +7,12 @@ from monai.visualize import OcclusionSensitivity
 
 from Testing.compute.graphs import network_of
 from Testing.networks_zoo import BY_NAME
-from Testing.visual.asking import asked, assert_close, rows
+from Testing.visual.asking import asked, assert_close, native, rows
 from Testing.visual.test_integrated_gradients import BASELINES
+from XAIExplainLib import question as services
 from XAIExplainLib.compute.baselines import mean_around, noise
-from XAIExplainLib.errors import XAIError
-from XAIExplainLib.visual.occlusion import windows
+from XAIExplainLib.errors import CancelledError, XAIError
+from XAIExplainLib.visual.occlusion import Grid, windows
 from XAIExplainLib.volume import Volume, save_volume
 
 
@@ -184,3 +185,105 @@ def test_impossible_windows_are_refused():
         asked(network, x, "occlusion", window=(4, 4))
     with pytest.raises(XAIError, match="windows"):
         windows((512, 512, 512), 1, 1)
+
+
+@pytest.fixture
+def every_preview(monkeypatch):
+    """No preview is left out for coming too soon."""
+    monkeypatch.setattr(services, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(services, "PREVIEW_SHARE", 0.0)
+
+
+@pytest.mark.parametrize(("spatial", "window", "stride"), [
+    ((64, 80, 64), 8, 8), ((11, 12, 9), (3, 4, 3), (2, 3, 1)), ((16, 16), 4, 4), ((5, 30, 31), 6, 3), ((8, 8, 8), 8, 8),
+    ((7,), 1, 1), ((40, 3, 3), 3, 2),
+])  # fmt: skip
+def test_stages_refine_and_have_every_window_once(spatial, window, stride):
+    grid = Grid(spatial, window, stride)
+    assert sorted(n for members in grid.stages for n in members) == list(range(len(grid.boxes)))
+    sizes = [len(members) for members in grid.stages]
+    assert min(sizes) > 0
+    if len(sizes) > 1:
+        assert 8 <= sizes[0] < 8 * 2 ** len(spatial)
+        shares = [sum(sizes[: n + 1]) / sum(sizes) for n in range(len(sizes))]
+        assert all(0.3 <= share <= 0.7 for share in shares[-2:-1])  # the last stage is not most of the work
+
+
+@pytest.mark.parametrize(("name", "window", "stride"), [
+    ("plain", 4, (2, 3, 4)), ("plain odd, three channels", (6, 5, 4), (3, 4, 5)), ("plain 2D", (3, 4), (2, 3)),
+    ("plain", 5, 2),
+])  # fmt: skip
+def test_previews_are_exact_at_their_windows(name, window, stride, every_preview):
+    """Each has, at the middle of each of its windows, the drop of that window alone."""
+    network, x = network_of(name), BY_NAME[name].image(2 if name.endswith("2D") else 1)
+    shown = []
+    result = asked(network, x, "occlusion", window=window, stride=stride, preview=shown.append)
+    grid = Grid(tuple(x.shape[2:]), window, stride)
+    assert len(shown) == len(grid.stages) - 1 >= 1
+    assert "stage" not in result.diagnostics
+    base = network(x)[:, 1]
+    for number, one in enumerate(shown):
+        stage = one.diagnostics["stage"]
+        assert (stage["number"], stage["of"]) == (number + 1, len(grid.stages))
+        assert f"preview {number + 1} of {len(grid.stages)}" in one.title
+        places = grid._places(number)
+        boxes = torch.arange(len(grid.boxes)).reshape(grid.counts)[places]
+        assert stage["grid"] == list(boxes.shape)
+        assert stage["share"] == pytest.approx(boxes.numel() / len(grid.boxes))
+        found = native(one)
+        assert tuple(found.shape) == ((len(x), *boxes.shape) if x.dim() == 4 else tuple(boxes.shape))
+        wanted = torch.zeros(len(x), *boxes.shape)
+        for place in torch.cartesian_prod(*map(torch.arange, boxes.shape)).tolist():
+            covered = x.clone()
+            covered[(slice(None), slice(None), *grid.boxes[boxes[tuple(place)]])] = 0
+            wanted[(slice(None), *place)] = base - network(covered)[:, 1]
+        assert_close(found.reshape(wanted.shape), wanted, 1e-4)
+        # On the image's grid, that is what is seen at the middle of a window whose middle is a voxel.
+        middle = [place.start * s + (w - 1) / 2 for place, s, w in zip(places, grid.stride, grid.window, strict=True)]
+        if all(m.is_integer() for m in middle):
+            seen = rows(one, x)[(slice(None), 0, *map(int, middle))]
+            assert_close(seen, wanted[(slice(None), *[0] * boxes.dim())], 1e-4, may_vanish=True)
+
+
+@pytest.mark.parametrize("fill", [0.0, "local_mean", "noise"])
+def test_a_listener_changes_nothing(fill, every_preview):
+    network, x = network_of("plain"), BY_NAME["plain"].image()
+    shown = []
+    heard = asked(network, x, "occlusion", window=4, stride=2, fill=fill, preview=shown.append)
+    alone = asked(network, x, "occlusion", window=4, stride=2, fill=fill)
+    assert shown
+    assert torch.equal(torch.from_numpy(heard.array), torch.from_numpy(alone.array))
+    assert heard.diagnostics["passes"] == alone.diagnostics["passes"]
+    again = []
+    asked(network, x, "occlusion", window=4, stride=2, fill=fill, preview=again.append)
+    for one, other in zip(shown, again, strict=True):
+        assert torch.equal(torch.from_numpy(one.array), torch.from_numpy(other.array))
+
+
+def test_without_a_listener_no_preview_is_made(monkeypatch):
+    monkeypatch.setattr(Grid, "preview", lambda *_: pytest.fail("a preview was made"))
+    asked(network_of("plain"), BY_NAME["plain"].image(), "occlusion", window=4, stride=4)
+
+
+def test_previews_do_not_come_at_once_after_another(monkeypatch):
+    monkeypatch.setattr(services, "PREVIEW_SECONDS", 1000.0)
+    shown = []
+    asked(network_of("plain"), BY_NAME["plain"].image(), "occlusion", window=4, stride=2, preview=shown.append)
+    assert len(shown) == 1
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_run_is_cancelled_between_its_stages(after, every_preview):
+    shown = []
+    with pytest.raises(CancelledError):
+        asked(network_of("plain"), BY_NAME["plain"].image(), "occlusion", window=4, stride=2, preview=shown.append,
+              cancel=lambda: len(shown) >= after)  # fmt: skip
+    assert len(shown) == after
+
+
+def test_a_window_that_changes_nothing_is_zero_in_a_preview(every_preview):
+    network, x = network_of("plain"), BY_NAME["plain"].image()
+    x[..., 8:] = 0
+    shown = []
+    asked(network, x, "occlusion", window=4, stride=4, preview=shown.append)
+    assert not native(shown[-1])[..., -1].any() and native(shown[-1]).any()

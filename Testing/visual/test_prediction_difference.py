@@ -141,7 +141,7 @@ def test_it_is_the_naive_loop(name, window, stride, samples, surround):
 def test_patches_are_whole_passes(name, monkeypatch):
     network, x = network_of(name), BY_NAME[name].image()
     question = {"window": 4 if name == "plain" else 6, "stride": 4 if name == "plain" else 10, "samples": 3, "seed": 2}
-    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 1.1)
+    monkeypatch.setattr(perturbation, "WORTH_PATCHES", 9.0)
     patched = asked(network, x, METHOD, **question)
     assert patched.diagnostics["engine"] == "incremental" and patched.diagnostics["incremental_error"] < 1e-6
     monkeypatch.setattr(perturbation, "WORTH_PATCHES", 0.0)

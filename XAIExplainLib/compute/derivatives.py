@@ -10,7 +10,11 @@ from typing import Any
 
 import torch
 
+from XAIExplainLib.compute.bits import packed, unpacked
+from XAIExplainLib.compute.convolution import transposed
+from XAIExplainLib.compute.fast import pool_of, window_in
 from XAIExplainLib.compute.graph import operation, resolve
+from XAIExplainLib.compute.pooling import max_pool_with_places, max_unpool
 from XAIExplainLib.compute.reverse import Rule, Step, Table
 from XAIExplainLib.errors import XAIError
 
@@ -74,12 +78,8 @@ def _convolution(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]
     weight = step.argument(1)
     dims = weight.dim() - 2
     stride, padding, dilation = (_tuple(step.argument(i, d), dims) for i, d in ((3, 1), (4, 0), (5, 1)))
-    blank = cotangent.new_empty(1).expand(step.shape(source))  # read for its shape alone
-    gradient, _, _ = torch.ops.aten.convolution_backward(
-        cotangent, blank, weight, None, stride, padding, dilation, False, [0] * dims, step.argument(6, 1),
-        (True, False, False),
-    )  # fmt: skip
-    return {source.name: gradient}
+    groups = step.argument(6, 1)
+    return {source.name: transposed(cotangent, weight, step.shape(source), stride, padding, dilation, groups)}
 
 
 def _linear(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -88,8 +88,33 @@ def _linear(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
     return {source.name: cotangent @ step.argument(1)}
 
 
+def relu_forth(node: torch.fx.Node, values: dict[str, Any], over: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """A ReLU, and what it lets through, one bit a number."""
+    x = values[node.all_input_nodes[0].name]
+    made = torch.relu_(x) if over else torch.relu(x)
+    return made, packed(made > 0)
+
+
 def _relu(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {step.tensors()[0].name: cotangent * (step.output > 0)}
+    return {step.tensors()[0].name: cotangent * unpacked(step.saved, cotangent.shape)}
+
+
+def _max_pool_forth(node: torch.fx.Node, values: dict[str, Any], over: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    return max_pool_with_places(values[node.all_input_nodes[0].name], *pool_of(node, operation(node)))
+
+
+def _max_pool(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
+    source = step.tensors()[0]
+    pool = pool_of(step.node, operation(step.node))
+    return {source.name: max_unpool(cotangent, step.saved, step.shape(source), *pool)}
+
+
+def _ordinary_pool(node: torch.fx.Node, path: set[str]) -> bool:
+    """Whether it is a pool of images with batch and channels, its window in numbers."""
+    name = operation(node)
+    value = node.meta.get("val")
+    whole = isinstance(value, torch.Tensor) and value.dim() == int(name[-2]) + 2
+    return whole and window_in(node, name) is not None
 
 
 def _batch_norm(weight: int, mean: int, epsilon: int) -> Rule:
@@ -180,7 +205,9 @@ DERIVATIVES = Table(
         "conv2d": Rule(_convolution, fits=_constant_weight),
         "conv3d": Rule(_convolution, fits=_constant_weight),
         "linear": Rule(_linear, fits=_constant_weight),
-        "relu": Rule(_relu, output=True),
+        "relu": Rule(_relu, forth=relu_forth, share=1 / 8),
+        "max_pool2d": Rule(_max_pool, fits=_ordinary_pool, forth=_max_pool_forth, share=4.0),
+        "max_pool3d": Rule(_max_pool, fits=_ordinary_pool, forth=_max_pool_forth, share=4.0),
         "_native_batch_norm_legit_no_training": _batch_norm(weight=1, mean=3, epsilon=6),
         "batch_norm": _batch_norm(weight=1, mean=3, epsilon=7),
         "add": Rule(_add),

@@ -10,16 +10,18 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import sympy
 import torch
-from torch.utils import _pytree as pytree
 
+from XAIExplainLib.allocator import release_after
+from XAIExplainLib.compute.exported import answer_of, bound, constants_of, first_line, sizes_of, solved
+from XAIExplainLib.compute.fast import FAST, FRESH
 from XAIExplainLib.errors import XAIError
 
+Forth = Callable[[torch.fx.Node, dict[str, Any], bool], tuple[Any, Any]]
 MAXIMUM_BATCH = 1 << 16
 _BATCH_STATISTICS = ("_native_batch_norm_legit_functional", "_native_batch_norm_legit")
 
@@ -74,10 +76,10 @@ class Graph:
                 program = program.run_decompositions({})
         except Exception as error:  # noqa: BLE001 - torch 2.13 fails so on some loaded programs with sizes such as 4 * s
             raise XAIError(
-                f"torch cannot show the operations of this program ({type(error).__name__}: {_first_line(error)}).",
+                f"torch cannot show the operations of this program ({type(error).__name__}: {first_line(error)}).",
                 "Export it for one size of image, or use gradient, integrated_gradients or occlusion.",
             ) from error
-        self.constants = _constants(program)
+        self.constants = constants_of(program)
         users = [
             spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"
         ]  # fmt: skip
@@ -88,8 +90,8 @@ class Graph:
             )
         self.input = users[0]
         self.nodes = [node for node in program.graph.nodes if node.op == "call_function"]
-        self.output = _answer(program, output)
-        self._sizes = {node.name: _sizes(node) for node in program.graph.nodes}
+        self.output = answer_of(program, output)
+        self._sizes = {node.name: sizes_of(node) for node in program.graph.nodes}
         self.kinds = {  # the type of each tensor's numbers
             node.name: node.meta["val"].dtype
             for node in program.graph.nodes
@@ -102,12 +104,15 @@ class Graph:
         self.operations = {node.name: operation(node) for node in self.nodes}
         self.dependent = _dependent(self.nodes, self.input)
         self._last_use = self._last_uses()
+        self._overwritable = self._overwritable_ones()
+        self.plans: dict[tuple[str, int], Any] = {}  # of walks back: `reverse.planned`
+        self._shapes: dict[tuple[str, int], tuple[int, ...]] = {}
         _refuse_training_mode(self.nodes)
 
     def _bind_sizes(self, shape: tuple[int, ...]) -> None:
         """Put numbers in place of the sizes of an image that the program leaves open."""
         declared = self._sizes[self.input][1:]
-        known = _solved(declared, shape) if shape else {}
+        known = solved(declared, shape) if shape else {}
         if known is None:
             wanted = ", ".join(str(size) if isinstance(size, int) else "any" for size in declared)
             raise XAIError(
@@ -115,16 +120,20 @@ class Graph:
                 "Give a preprocessing that makes images of that size, or export it with dynamic shapes.",
             )
         for name, sizes in self._sizes.items():
-            self._sizes[name] = tuple(size if isinstance(size, int) else _bound(size, known) for size in sizes)
+            self._sizes[name] = tuple(size if isinstance(size, int) else bound(size, known) for size in sizes)
 
     def __iter__(self) -> Iterator[torch.fx.Node]:
         return iter(self.nodes)
 
     def shape(self, name: str, samples: int) -> tuple[int, ...]:
         """The shape of a node's value in a run of so many samples; () for a value that is no tensor."""
-        return tuple(
-            size if isinstance(size, int) else int(size.subs(self._batch_symbol, samples)) for size in self._sizes[name]
-        )
+        key = name, samples
+        if key not in self._shapes:
+            self._shapes[key] = tuple(
+                size if isinstance(size, int) else int(size.subs(self._batch_symbol, samples))
+                for size in self._sizes[name]
+            )
+        return self._shapes[key]
 
     def sample_shape(self, name: str) -> tuple[int, ...] | None:
         """The shape without the batch axis, or None where the first axis is not the batch."""
@@ -154,6 +163,7 @@ class Graph:
         stop: str | None = None,
         check: Callable[[], None] | None = None,
         start: dict[str, Any] | None = None,
+        save: Mapping[str, Forth] | None = None,
     ) -> dict[str, Any]:
         """Execute the graph and return the kept values by node name.
 
@@ -170,22 +180,34 @@ class Graph:
             Called between operations; raises to cancel.
         start : dict or None
             Values known already; their nodes are not computed again, nor those that only they need.
+        save : mapping or None
+            By node name, ``(node, values, may its input be written over) -> (value, state)``: another way to do the
+            operation, which also gives a state to be kept, by the name `saved` gives it.
         """
         wanted = {self.output} if keep is None else set(keep)
         values: dict[str, Any] = {**self.constants, self.input: x, **(start or {})}
-        needed = self._needed(wanted | ({stop} if stop else set()), values)
+        needed = self._needed(wanted | set(save or ()) | ({stop} if stop else set()), values)
         kept = {name: values[name] for name in wanted if name in values}
+        held = wanted | kept.keys() | (start or {}).keys()
         with torch.no_grad():
             for node in self.nodes:
                 if node.name not in needed:
                     continue
                 if check is not None:
                     check()
-                values[node.name] = call(node, values)
+                source = self._overwritable.get(node.name)
+                over = source is not None and source not in held
+                if save is not None and node.name in save:
+                    values[node.name], kept[saved(node.name)] = save[node.name](node, values, over)
+                elif over:
+                    values[node.name] = torch.relu_(values[source])  # type: ignore[index]
+                else:
+                    values[node.name] = call(node, values)
                 if node.name in wanted:
                     kept[node.name] = values[node.name]
                 for name in self._last_use.get(node.name, ()):
                     values.pop(name, None)
+                release_after(values.get(node.name))
                 if node.name == stop:
                     break
         return kept
@@ -193,6 +215,11 @@ class Graph:
     def forward(self, x: torch.Tensor, check: Callable[[], None] | None = None) -> torch.Tensor:
         """The network's answer, shape (N, ...)."""
         return self.run(x, check=check)[self.output]
+
+    def overwrites(self, name: str, kept: set[str]) -> str | None:
+        """The name of the value that the operation writes its own over, where it does and that is not kept."""
+        source = self._overwritable.get(name)
+        return None if source is None or source in kept else source
 
     def freed_after(self, node: str) -> list[str]:
         """Names of the values that no operation reads after `node`."""
@@ -247,6 +274,21 @@ class Graph:
                 needed.update(argument.name for argument in node.all_input_nodes if argument.name not in known)
         return needed
 
+    def _overwritable_ones(self) -> dict[str, str]:
+        """By rectifier: its input, where nothing else reads that or looks at its memory."""
+        found = {}
+        for node in self.nodes:
+            if self.operations[node.name] != "relu":
+                continue
+            source = node.all_input_nodes[0]
+            maker = source
+            if self.operations.get(source.name) == "getitem":
+                maker = source.all_input_nodes[0]
+            alone = len(source.users) == 1 and source.name != self.output
+            if alone and self.operations.get(maker.name) in FRESH and source.name != self.input:
+                found[node.name] = source.name
+        return found
+
     def _last_uses(self) -> dict[str, list[str]]:
         last: dict[str, str] = {}
         for node in self.nodes:
@@ -286,7 +328,7 @@ def export(network: torch.nn.Module, x: torch.Tensor, output: int | str | None =
             program = torch.export.export(network, (x[:1],), strict=False)
         except Exception as error:  # noqa: BLE001 - torch.export raises many kinds; each means the same here
             raise XAIError(
-                f"torch.export cannot turn this network into a graph: {_first_line(error)}",
+                f"torch.export cannot turn this network into a graph: {first_line(error)}",
                 "Methods that need only scores (occlusion) or gradients (gradient, integrated_gradients) still work.",
             ) from error
     return Graph(program, output)
@@ -299,91 +341,31 @@ def resolve(argument: Any, values: dict[str, Any]) -> Any:
 
 def call(node: torch.fx.Node, values: dict[str, Any]) -> Any:
     """Execute one node."""
+    name = operation(node)
+    if name in FAST:
+        made = FAST[name](node, name, values)
+        if made is not None:
+            return made
     return node.target(*resolve(node.args, values), **resolve(node.kwargs, values))  # type: ignore[operator]
+
+
+def saved(name: str) -> str:
+    """By what name the state is kept that a node's rule saved on the way forth."""
+    return f"{name}.saved"
 
 
 def operation(node: torch.fx.Node) -> str:
     """The operation's short name, without overload: ``conv3d``, ``relu``, ``getitem``."""
+    if "operation" not in node.meta:
+        node.meta["operation"] = _operation(node)
+    return node.meta["operation"]  # type: ignore[no-any-return]
+
+
+def _operation(node: torch.fx.Node) -> str:
     if node.target is operator.getitem:
         return "getitem"
     name = getattr(node.target, "_schema", None)
     return name.name.split("::")[-1] if name is not None else getattr(node.target, "__name__", str(node.target))
-
-
-def _constants(program: torch.export.ExportedProgram) -> dict[str, Any]:
-    constants: dict[str, Any] = {}
-    for spec in program.graph_signature.input_specs:
-        kind, name, target = spec.kind.name, getattr(spec.arg, "name", ""), str(spec.target)
-        if kind == "PARAMETER" or (kind == "BUFFER" and target in program.state_dict):
-            constants[name] = program.state_dict[target].detach()
-        elif kind in ("BUFFER", "CONSTANT_TENSOR"):
-            constants[name] = program.constants[target]
-        elif kind == "CUSTOM_OBJ":
-            raise XAIError("The network holds a custom object that has no graph.", "Replace it by tensor operations.")
-    return constants
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-
-
-def _answer(program: torch.export.ExportedProgram, which: int | str | None) -> str:
-    """Name of the node that is the answer: the element `which` of what the network gives, or its first tensor."""
-    tree = program.call_spec.out_spec
-    given = [spec.arg for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"]
-    names = [argument.name if type(argument).__name__ == "TensorArgument" else None for argument in given]
-    answers = pytree.tree_unflatten(names, tree)
-    if isinstance(answers, list | tuple | dict):
-        if which is not None:
-            try:
-                answers = answers[which]  # type: ignore[index]
-            except (KeyError, IndexError, TypeError):
-                raise XAIError(
-                    f"The network has no output {which!r}.", f"It gives {tree.num_leaves} tensors."
-                ) from None
-        else:
-            elements = answers.values() if isinstance(answers, dict) else answers
-            answers = next((element for element in elements if isinstance(element, str)), None)
-    if not isinstance(answers, str):
-        raise XAIError(
-            "The network's output is no tensor." if which is None else f"The network's output {which!r} is no tensor.",
-            "Wrap it in a module that gives one tensor, or name another output.",
-        )
-    return answers
-
-
-def _solved(declared: tuple[Any, ...], shape: tuple[int, ...]) -> dict[Any, int] | None:
-    """Numbers for the symbols in the declared sizes, or None where no numbers make them `shape`."""
-    if len(shape) != len(declared):
-        return None
-    known: dict[Any, int] = {}
-    for size, given in zip(declared, shape, strict=True):
-        if isinstance(size, int):
-            if size != given:
-                return None
-            continue
-        left = size.subs(known)
-        for symbol in left.free_symbols:  # one at most: an axis such as 4 * s
-            answers = sympy.solve(left - given, symbol)
-            if len(answers) != 1 or not answers[0].is_integer:
-                return None
-            known[symbol] = int(answers[0])
-        if size.subs(known) != given:
-            return None
-    return known
-
-
-def _sizes(node: torch.fx.Node) -> tuple[Any, ...]:
-    """The sizes of a value's axes, each a number or an expression in the number of samples."""
-    value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor):
-        return ()
-    return tuple(size if isinstance(size, int) else size.node.expr for size in value.shape)
-
-
-def _bound(size: Any, known: dict[Any, int]) -> Any:
-    size = size.subs(known)
-    return int(size) if size.is_number else size
 
 
 def _carries_numbers(node: torch.fx.Node) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from XAIExplainLib.compute.graph import Graph, export
+from XAIExplainLib.compute.sliding import tile_of
 from XAIExplainLib.errors import XAIError
 
 if TYPE_CHECKING:
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 def graph_of(model: Model, x: torch.Tensor) -> Graph:
     """The graph of `model` for inputs of the size, type and device of `x`, shape (N, C, *spatial).
 
+    For a model with a sliding window: the graph of one tile.
+
     Raises
     ------
     XAIError
         With the reason, if there is none: TorchScript, a function, or what `torch.export` does not see through.
     """
+    x = tile_of(model, x)
     key = (tuple(x.shape[1:]), x.dtype, str(x.device), model.output)
     if key not in model.graphs:
         try:

@@ -15,7 +15,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from XAIExplainLib.compute.convolution import LANES, TAPS_AT_ONCE
 from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.compute.reverse import Plan
 from XAIExplainLib.errors import XAIError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "K": 2**10,
@@ -23,6 +25,8 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "M
 RESERVE = 512 * 2**20
 # Convolutions copy their input into the layout that they like; measured at 1.3 to 1.9 of the graph's own tensors.
 WORKSPACE = 2.0
+MARGIN = 1.4  # of a walk's peak, for small tensors and what the allocator does not give back
+OF_A_READING_RULE = 2.0  # tensors of the size of its inputs and outputs that a rule makes which reads values
 # Below this many numbers of input, and for every dilated one, torch's CPU convolution writes out each window.
 _SMALL = 2**20
 
@@ -83,14 +87,7 @@ def forward_bytes(graph: Graph, kept: set[str] | None = None, item: int = 4) -> 
     """
     roots = _roots(graph)
     kept = {roots.get(name, name) for name in kept or ()}
-    last: dict[str, int] = {}  # a view holds the memory of what it looks at
-    for position, node in enumerate(graph.nodes):
-        for argument in node.all_input_nodes:
-            last[roots.get(argument.name, argument.name)] = position
-    freed: dict[int, list[str]] = {}
-    for name, position in last.items():
-        if name not in kept and name not in graph.constants and name != graph.input:
-            freed.setdefault(position, []).append(name)
+    freed = _freed(graph, roots, kept)
     live = peak = float(_bytes(graph, graph.input, item))
     for position, node in enumerate(graph.nodes):
         if node.name not in roots:
@@ -102,6 +99,56 @@ def forward_bytes(graph: Graph, kept: set[str] | None = None, item: int = 4) -> 
         carried = 2 * max(_bytes(graph, node.name, item) for node in graph)
         carried += max(_convolution_bytes(graph, node, item) for node in graph)
     return peak * WORKSPACE + carried
+
+
+def walk_bytes(graph: Graph, plan: Plan, item: int = 4, also: set[str] | None = None) -> float:
+    """Bytes that one sample's way forth and back takes at its peak.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    plan : Plan
+        Of the walk.
+    item : int
+        Bytes of a number.
+    also : set of str or None
+        Names of further values that are kept.
+    """
+    roots = _roots(graph)
+    kept = {roots.get(name, name) for name in plan.kept | (also or set())}
+    freed = _freed(graph, roots, kept)
+    live = peak = float(_bytes(graph, graph.input, item))
+    for position, node in enumerate(graph.nodes):
+        size = _bytes(graph, node.name, item)
+        # What torch looks at to find a pool's places, eight bytes each.
+        working = _convolving(graph, node, item) + (2.0 * size * 8 / item if plan.shares.get(node.name) == 4.0 else 0.0)
+        over = graph.overwrites(node.name, kept) is not None
+        if node.name not in roots and not over:
+            live += size
+        live += plan.shares.get(node.name, 0.0) * size / item
+        peak = max(peak, live + working)
+        live += size if over else 0.0  # what it was written over is freed in the same step
+        live -= sum(_bytes(graph, name, item) for name in freed.get(position, ()))
+    cotangents: dict[str, float] = {graph.output: float(_bytes(graph, graph.output, item))}
+    held = live
+    for node in reversed(graph.nodes):
+        own = cotangents.get(node.name)
+        if own is None or node.name not in plan.path:
+            continue
+        given = [argument.name for argument in node.all_input_nodes if argument.name in plan.path]
+        for name in given:
+            cotangents.setdefault(name, float(_bytes(graph, name, item)))
+        reached = sum(cotangents[name] for name in given)
+        working = _convolving(graph, node, item)
+        if node.name in plan.reading:
+            working = max(working, _convolution_bytes(graph, node, item)) + OF_A_READING_RULE * (own + reached)
+        elif not working and node.name not in roots and graph.operations[node.name] not in _IN_PLACE:
+            working = own + reached  # done once more, for its derivative
+        working += own * len(given) / 2 if plan.shares.get(node.name) else 0.0  # a mask, places
+        peak = max(peak, held + sum(cotangents.values()) + working)
+        del cotangents[node.name]
+    return peak * MARGIN
 
 
 @dataclass(frozen=True)
@@ -126,6 +173,15 @@ def measured(run: Callable[[], Any]) -> Cost:
     with _Counter() as counter:
         run()
     return Cost(counter.peak * WORKSPACE, counter.total * WORKSPACE, counter.products)
+
+
+def cost_of(graph: Graph, item: int = 4) -> Cost:
+    """What a pass of one sample over a graph takes, by its sizes."""
+    total = products = 0.0
+    for node in graph:
+        total += _bytes(graph, node.name, item)
+        products += _products_of(graph, node)
+    return Cost(forward_bytes(graph, None, item), total * WORKSPACE, products)
 
 
 class PeakMemory:
@@ -157,6 +213,9 @@ class PeakMemory:
             self._look()
 
 
+_ONEDNN = torch.ops.aten.mkldnn_convolution.default
+
+
 class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
@@ -179,6 +238,8 @@ class _Counter(TorchDispatchMode):
 
     @staticmethod
     def _scratch(function: Any, args: Any, output: torch.Tensor) -> float:
+        if function is _ONEDNN:
+            return float(output.numel() * output.element_size())
         if function is not torch.ops.aten.convolution.default or args[6]:
             return 0.0
         count = _scratch(args[0].shape, args[1].shape, output.shape, args[5])
@@ -193,11 +254,27 @@ def _products(function: Any, args: Any, output: torch.Tensor) -> float:
     if function is torch.ops.aten.convolution.default:
         # Each weight of an output channel is used once a cell; transposed, each of an input channel once an input.
         return float((args[0] if args[6] else output).numel() * args[1][0].numel())
+    if function is _ONEDNN:
+        return float(output.numel() * args[1][0].numel())
     if function in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
         return float(output.numel() * args[0].shape[-1])
     return float(output.numel() * args[1].shape[-1]) if function is torch.ops.aten.addmm.default else 0.0
 
 
+def _products_of(graph: Graph, node: torch.fx.Node) -> float:
+    """Multiplications of a graph's convolution or matrix product, for one sample."""
+    name, made = graph.operations[node.name], float(math.prod(graph.shape(node.name, 1) or (0,)))
+    if name.startswith("conv"):
+        weight, source = node.all_input_nodes[1].meta["val"].shape, graph.shape(node.all_input_nodes[0].name, 1)
+        return float(math.prod(weight[1:])) * (math.prod(source) if "transpose" in name else made)
+    if name in ("mm", "bmm", "matmul", "linear", "addmm", "baddbmm"):
+        return made * graph.shape(node.all_input_nodes[-2 if name == "baddbmm" else 0].name, 1)[-1]
+    if name == "scaled_dot_product_attention":
+        return 2 * made * graph.shape(node.all_input_nodes[1].name, 1)[-2]
+    return 0.0
+
+
+_IN_PLACE = frozenset(("add", "sub", "cat", "getitem", "relu", "batch_norm", "_native_batch_norm_legit_no_training"))
 _VIEWS = frozenset({"view", "permute", "transpose", "expand", "select", "slice", "squeeze", "unsqueeze", "alias", "t"})
 _PARTS = frozenset({"split", "split_with_sizes", "chunk", "unbind"})
 
@@ -214,6 +291,41 @@ def _roots(graph: Graph) -> dict[str, str]:
         if operation in _VIEWS | _PARTS or part:
             roots[node.name] = roots.get(source, source)
     return roots
+
+
+def _freed(graph: Graph, roots: dict[str, str], kept: set[str]) -> dict[int, list[str]]:
+    """By place in the graph: the values that are freed after it."""
+    last: dict[str, int] = {}  # a view holds the memory of what it looks at
+    for position, node in enumerate(graph.nodes):
+        for argument in node.all_input_nodes:
+            last[roots.get(argument.name, argument.name)] = position
+    freed: dict[int, list[str]] = {}
+    for name, position in last.items():
+        if name not in kept and name not in graph.constants and name != graph.input:
+            freed.setdefault(position, []).append(name)
+    return freed
+
+
+def _convolving(graph: Graph, node: torch.fx.Node, item: int) -> float:
+    """What a convolution takes beside its input and output, forth or back: both in the layout that it likes."""
+    name = graph.operations[node.name]
+    if not name.startswith(("conv2d", "conv3d", "conv_transpose")):
+        return 0.0
+    source, weight = node.all_input_nodes[:2]
+    if item != 4 and not name.startswith("conv_transpose"):
+        return _convolution_bytes(graph, node, item)
+    before, after = (graph.shape(name, 1) for name in (source.name, node.name))
+    kernel = tuple(weight.meta["val"].shape)
+    numbers = _lanes(before) + _lanes(after) + 3 * math.prod(kernel)
+    if kernel[1] < LANES and not name.startswith("conv_transpose"):  # what the way back by taps writes out, twice
+        numbers += 2 * min(TAPS_AT_ONCE, kernel[1] * math.prod(kernel[2:-1]) * math.prod(after[2:]))
+    return float(item * numbers)
+
+
+def _lanes(shape: tuple[int, ...]) -> int:
+    """Numbers of a map in blocks of sixteen channels; one of few channels stays as it is."""
+    channels = shape[1] if shape[1] < 4 else -(-shape[1] // 16) * 16
+    return channels * math.prod(shape[2:])
 
 
 def _bytes(graph: Graph, name: str, item: int) -> int:

@@ -18,8 +18,10 @@ inputs bring together. So the whole keeps the sum, and the map adds up to the di
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,23 +30,32 @@ import torch
 from XAIExplainLib.compute.derivatives import BY_SHAPES, DERIVATIVES, SHAPE_ONLY
 from XAIExplainLib.compute.graph import call, operation
 from XAIExplainLib.compute.memory import batch_for, forward_bytes
-from XAIExplainLib.compute.multipliers_ends import REFERENCE, arguments, between, changes_beside, derivative_at, ends
+from XAIExplainLib.compute.multipliers_ends import (
+    OF_IMAGE,
+    REFERENCE,
+    arguments,
+    between,
+    changes_beside,
+    derivative_at,
+    ends,
+)
 from XAIExplainLib.compute.multipliers_largest import larger_of_two, largest, max_pool
-from XAIExplainLib.compute.quadrature import gauss_legendre
+from XAIExplainLib.compute.multipliers_way import in_double, mean_over_the_way, precision_of, product_of, total
 from XAIExplainLib.compute.reverse import Check, Rule, Step, Table, kept_values, walk
 from XAIExplainLib.errors import XAIError
 
 if TYPE_CHECKING:
     from XAIExplainLib.question import Question
 
-NODES = 4  # of the Gauss-Legendre rule in each step of the way
-MOST_STEPS = 64  # of the way, at an operation on so many numbers; more where it has fewer
-LARGE = 1 << 19
 LARGEST_BATCH = 32
 
 _ONE_ARGUMENT = (  # linear in each argument; in all, where only one of them depends on the image
     "mul", "matmul", "bmm", "mm", "einsum", "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
     "conv_transpose2d", "conv_transpose3d", "convolution", "addmm", "baddbmm", "addbmm", "dot", "mv",
+)  # fmt: skip
+_BY_THE_GRADIENT = (  # linear, with a row of their own among the derivatives
+    "getitem", "conv1d", "conv2d", "conv3d", "linear", "_native_batch_norm_legit_no_training", "batch_norm", "add",
+    "sub", "cat", "copy",
 )  # fmt: skip
 _LINEAR = (  # beside derivatives.SHAPE_ONLY
     "flip", "cumsum", "unfold", "repeat_interleave", "slice_scatter", "select_scatter", "diagonal", "pixel_unshuffle",
@@ -113,7 +124,9 @@ def compare(question: Question, backgrounds: Sequence[torch.Tensor], table: Tabl
         samples = torch.arange(rows.start, rows.stop, device=question.x.device)
         missing = (graph.static_batch or real) - real  # a program of one batch size gets the last sample again
         x, samples = (torch.cat([part, *[part[-1:]] * missing]) for part in (question.x[rows], samples))
-        image = graph.run(x, keep=kept, check=question.check)
+        whole = question.x if real == question.samples and not missing else x
+        image = question._taken(graph.input, table, whole) or graph.run(x, keep=kept, check=question.check)
+        image[OF_IMAGE] = {}
         for number, background in enumerate(backgrounds):
             question.progress(
                 (first + real * number / len(backgrounds)) / question.samples,
@@ -122,13 +135,13 @@ def compare(question: Question, backgrounds: Sequence[torch.Tensor], table: Tabl
             start = torch.cat([background[rows], *[background[rows][-1:]] * missing])
             run = graph.run(start, keep=kept, check=question.check)
             values = {**image, **{REFERENCE + name: value for name, value in run.items()}}
-            seed, scores, others = _seed(question, image[graph.output], run[graph.output], samples)
+            seed, scores, others = multipliers_of_score(question, image[graph.output], run[graph.output], samples)
             found = walk(graph, table, values, seed, graph.input, path, question.check)
             del values, run
             yield Comparison(rows, number, (found * (x - start))[:real], scores[:real], others[:real])
 
 
-def _seed(
+def multipliers_of_score(
     question: Question, output: torch.Tensor, reference: torch.Tensor, samples: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The score's multipliers by the outputs, and the scores of both."""
@@ -145,13 +158,51 @@ def _seed(
     before, after = {"output": reference}, {"output": output}
     with torch.no_grad():
         found = mean_over_the_way(
-            score, derivative, _wide(before), _wide(after), _precision(after), question.check
+            score, derivative, in_double(before), in_double(after), precision_of(after), question.check
         )  # fmt: skip
         seed = found["output"].to(output.dtype)
         return seed, question.score(output, samples), question.score(reference, samples)
 
 
 # -- the table -------------------------------------------------------------------------------------------------------
+
+
+class Asked(threading.local):
+    """Raises to cancel, as the run in this thread wants it: a table is shared by all runs.
+
+    Attributes
+    ----------
+    check : callable or None
+        That of the run.
+    """
+
+    check: Check = None
+
+    def __call__(self) -> None:
+        if self.check is not None:
+            self.check()
+
+    @contextlib.contextmanager
+    def by(self, check: Check) -> Iterator[None]:
+        """For the length of a run."""
+        self.check = check
+        try:
+            yield
+        finally:
+            self.check = None
+
+
+@functools.cache
+def shared(make: Callable[[Check], Table]) -> tuple[Table, Asked]:
+    """One table for all runs, so that the pass that gave the answer has kept what its walk reads; and its check.
+
+    Parameters
+    ----------
+    make : callable
+        `multipliers` or `reveal_cancel`.
+    """
+    asked = Asked()
+    return make(asked), asked
 
 
 def multipliers(check: Check = None) -> Table:
@@ -179,7 +230,7 @@ def multipliers(check: Check = None) -> Table:
     def pooled(step: Step, cotangent: Any) -> dict[str, torch.Tensor]:
         return max_pool(step, cotangent, check)
 
-    linear = {name: DERIVATIVES.rules[name] for name in DERIVATIVES.rules if name != "relu"}
+    linear = {name: DERIVATIVES.rules[name] for name in (*_BY_THE_GRADIENT, *SHAPE_ONLY)}
     one = {  # a row that fits is faster; both need that nothing else changes with the image
         name: linear[name] if name in linear else Rule(BY_SHAPES.apply, fits=_one_argument) for name in _ONE_ARGUMENT
     }
@@ -192,6 +243,7 @@ def multipliers(check: Check = None) -> Table:
             **dict.fromkeys((*SHAPE_ONLY, *_LINEAR), BY_SHAPES),
             "div": Rule(BY_SHAPES.apply, fits=_numerator),
             "index": Rule(BY_SHAPES.apply, fits=_fixed_beside),
+            "relu": Rule(rectify, inputs=True),
             **dict.fromkeys(pools, Rule(pooled, inputs=True)),
             "amax": Rule(largest(1.0), inputs=True),
             "amin": Rule(largest(-1.0), inputs=True),
@@ -266,6 +318,16 @@ def rescale(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
     return {source.name: found}
 
 
+def rectify(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
+    """`rescale` of a ReLU: what of the straight way lies above zero."""
+    (source,) = step.tensors()
+    (before,), (after,) = (end.values() for end in ends(step))
+    higher, length = torch.maximum(before, after), torch.sub(after, before).abs_()
+    # Where nothing changes the quotient is infinite, of the sign that counts; zero by zero counts as below.
+    above = higher.div_(length.add_(torch.finfo(length.dtype).tiny)).clamp_(0, 1)
+    return {source.name: above.mul_(cotangent)}
+
+
 def _half_way(step: Step, cotangent: Any) -> dict[str, torch.Tensor]:
     """For products of two, and for what is linear: the derivative in the middle is the mean over the way."""
     return derivative_at(step, cotangent, between(*ends(step), 0.5))
@@ -273,114 +335,25 @@ def _half_way(step: Step, cotangent: Any) -> dict[str, torch.Tensor]:
 
 def _on_the_way(step: Step, cotangent: Any, check: Check) -> dict[str, torch.Tensor]:
     """The mean derivative over the straight way, for any differentiable operation."""
-    given = _wide(cotangent if isinstance(cotangent, dict) else {None: cotangent})
-    wide = _wide(arguments(step))
+    given = in_double(cotangent if isinstance(cotangent, dict) else {None: cotangent})
+    wide = in_double(arguments(step))
     before, after = ends(step)
 
     def terms(point: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         output = call(step.node, {**wide, **point})
-        return [_product(seed, output if index is None else output[index]) for index, seed in given.items()]
+        return [product_of(seed, output if index is None else output[index]) for index, seed in given.items()]
 
     def derivative(point: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         found = derivative_at(step, given if isinstance(cotangent, dict) else given[None], {**wide, **point})
-        if not found and _total(terms(_wide(before))) != _total(terms(_wide(after))):
+        if not found and total(terms(in_double(before))) != total(terms(in_double(after))):
             raise XAIError(
                 f"torch has no derivative for the operation {operation(step.node)} (node {step.node.name}).",
                 "Use a method that needs only scores, such as occlusion.",
             )
         return found
 
-    found = mean_over_the_way(terms, derivative, _wide(before), _wide(after), _precision(after), check)
+    found = mean_over_the_way(terms, derivative, in_double(before), in_double(after), precision_of(after), check)
     return {name: value.to(after[name].dtype) for name, value in found.items()}
-
-
-def _wide(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    """In double precision: norms and attention of single precision lose digits where the reference is flat."""
-    return {name: _as_double(value) for name, value in values.items()}
-
-
-def _as_double(value: Any) -> Any:
-    if not isinstance(value, torch.Tensor) or value.device.type == "mps":  # which has no double precision
-        return value
-    if value.is_complex():
-        return value.to(torch.complex128)
-    return value.double() if value.is_floating_point() else value
-
-
-def _precision(values: Mapping[str, torch.Tensor]) -> float:
-    """The relative error of a number as the network holds it; in double precision a sum does no better than 1e-12."""
-    return max(1e-12, *(torch.finfo(value.dtype).eps for value in values.values()))
-
-
-def _product(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-    """Number by number; of complex numbers what the pair adds to a real sum."""
-    return (one.conj() * two).real if one.is_complex() or two.is_complex() else one * two
-
-
-def mean_over_the_way(
-    terms: Callable[[dict[str, torch.Tensor]], list[torch.Tensor]],
-    derivative: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
-    before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], tolerance: float, check: Check = None,
-) -> dict[str, torch.Tensor]:  # fmt: skip
-    """The mean of a derivative over the straight way between two points.
-
-    By the fundamental theorem it keeps the sum: the mean times the change of the point is the change of the function.
-    That is also the test: a step of the way whose sum is not kept is halved.
-
-    Parameters
-    ----------
-    terms : callable
-        Of a point: tensors whose numbers all together add up to the function.
-    derivative : callable
-        Of a point: the function's derivative by each of its tensors; one that is left out is zero.
-    before, after : dict
-        The two points: tensors by name.
-    tolerance : float
-        Of the sum that is to be kept, relative to the sum of the sizes of all changes.
-    check : callable or None
-        Raises to cancel.
-
-    Returns
-    -------
-    dict
-        The mean by name.
-    """
-    change = {name: after[name] - before[name] for name in before}
-    found = {name: torch.zeros_like(value) for name, value in after.items()}
-    if not any(bool(value.any()) for value in change.values()):
-        return derivative(after)
-    first, last = terms(before), terms(after)
-    size = sum(float((b - a).double().abs().sum()) for a, b in zip(first, last, strict=True))
-    noise = math.sqrt(sum(float((part.double() ** 2).sum()) for part in (*first, *last)))
-    allowed = tolerance / 2 * size + 3 * torch.finfo(first[0].dtype).eps * noise
-    numbers = sum(value.numel() for value in after.values())
-    most = max(MOST_STEPS, min(64 * MOST_STEPS, MOST_STEPS * LARGE // max(numbers, 1)))
-    nodes, weights = gauss_legendre(NODES)
-    waiting = [(0.0, 1.0, _total(first), _total(last))]
-    steps = 1
-    while waiting:
-        start, end, low, high = waiting.pop(0)
-        part: dict[str, torch.Tensor] = {}
-        for node, weight in zip(nodes, weights, strict=True):
-            if check is not None:
-                check()
-            for name, value in derivative(between(before, after, start + float(node) * (end - start))).items():
-                scaled = value * (float(weight) * (end - start))
-                part[name] = part[name] + scaled if name in part else scaled
-        sum_of_part = sum(float(_product(value, change[name]).double().sum()) for name, value in part.items())
-        if abs(sum_of_part - (high - low)) > allowed and steps < most:
-            middle = (start + end) / 2
-            level = _total(terms(between(before, after, middle)))
-            waiting += [(start, middle, low, level), (middle, end, level, high)]
-            steps += 1
-            continue
-        for name, value in part.items():
-            found[name] += value
-    return found
-
-
-def _total(parts: list[torch.Tensor]) -> float:
-    return sum(float(part.double().sum()) for part in parts)
 
 
 def _chosen(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:

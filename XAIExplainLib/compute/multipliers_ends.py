@@ -11,6 +11,7 @@ from XAIExplainLib.compute.derivatives import BY_VALUES
 from XAIExplainLib.compute.reverse import Step
 
 REFERENCE = "reference of "  # before a node's name: its value in the run of the reference
+OF_IMAGE = "of the image alone"  # among the values: a dict for what the walks from several references share
 
 
 def arguments(step: Step, reference: bool = False) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from XAIExplainLib.compute import pooling
 from XAIExplainLib.compute.graph import operation
-from XAIExplainLib.compute.multipliers_ends import ends
+from XAIExplainLib.compute.multipliers_ends import OF_IMAGE, ends
 from XAIExplainLib.compute.reverse import Check, Step
 
 WINDOWS_AT_ONCE = 1 << 21  # numbers in the windows of a pool that are looked at together
@@ -37,20 +38,23 @@ def leading(before: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         Shape (rows, columns); each row adds up to 1.
     """
     shares = torch.zeros_like(before)
-    rows = torch.arange(len(before), device=before.device)
-    top = before.max(1, keepdim=True).values
-    leader = change.masked_fill(before < top, -math.inf).argmax(1, keepdim=True)  # of equal ones the fastest
+    all_shares, columns = shares.view(-1), before.shape[1]
+    first = torch.arange(0, shares.numel(), columns, device=before.device)  # of each row, in `all_shares`
+    top = before.amax(1, keepdim=True)
+    leader = torch.where(before < top, -math.inf, change).argmax(1, keepdim=True)  # of equal ones the fastest
     now = torch.zeros_like(top)
-    while len(rows):
+    while len(first):
         rise = change - change.gather(1, leader)
         gap = before.gather(1, leader) - before
         # Where nothing rises faster the leader stays; its own gap is no kink.
-        kinks = torch.where(rise > 0, gap / torch.where(rise > 0, rise, 1.0), math.inf)
-        then = torch.maximum(kinks.min(1, keepdim=True).values, now).clamp_max(1.0)
-        shares[rows] = shares[rows].scatter_add(1, leader, then - now)
-        going = then[:, 0] < 1
-        leader = change.masked_fill(kinks > then, -math.inf).argmax(1, keepdim=True)
-        rows, before, change, leader, now = (part[going] for part in (rows, before, change, leader, then))
+        kinks = torch.where(rise > 0, gap.div_(rise), math.inf)
+        then = torch.maximum(kinks.amin(1, keepdim=True), now).clamp_max_(1.0)
+        all_shares.index_add_(0, first + leader[:, 0], (then - now)[:, 0])
+        going = (then[:, 0] < 1).nonzero()[:, 0]
+        first, before, change, kinks, now = (
+            part.index_select(0, going) for part in (first, before, change, kinks, then)
+        )  # fmt: skip
+        leader = torch.where(kinks > now, -math.inf, change).argmax(1, keepdim=True) if len(first) else leader
     return shares
 
 
@@ -91,7 +95,7 @@ def largest(sign: float) -> Callable[[Step, Any], dict[str, torch.Tensor]]:
 
 
 def max_pool(step: Step, cotangent: Any, check: Check) -> dict[str, torch.Tensor]:
-    """Windows with one and the same leader at both ends have it all the way; only the others are looked into."""
+    """Where the image's largest is among the reference's largest, it leads all the way; only others are looked into."""
     given = cotangent[0] if isinstance(cotangent, dict) else cotangent
     (source,) = step.tensors()
     (before,), (after,) = (end.values() for end in ends(step))
@@ -100,43 +104,67 @@ def max_pool(step: Step, cotangent: Any, check: Check) -> dict[str, torch.Tensor
     kernel = _each(step.argument(1), dims)
     stride = _each(step.argument(2, ()) or kernel, dims)
     padding, dilation = (_each(step.argument(index, default), dims) for index, default in ((3, 0), (4, 1)))
-    pool = (torch.nn.functional.max_pool1d, torch.nn.functional.max_pool2d, torch.nn.functional.max_pool3d)[dims - 1]
-    one, two = (value.reshape(-1, *spatial) for value in (before, after))
-    first, last = (
-        pool(value, kernel, stride, padding, dilation, bool(step.argument(5, False)), return_indices=True)[1]
-        for value in (one, two)
-    )
-    given = given.reshape(first.shape)
-    volume = math.prod(spatial)
-    found = after.new_zeros(len(one) * volume)
-    offsets = torch.arange(len(one), device=after.device).reshape(-1, *[1] * dims) * volume
-    same = first == last
-    found.index_add_(0, (last + offsets)[same], given[same])
-    one, two = one.reshape(-1), two.reshape(-1)
-    for windows in (~same).nonzero().split(max(1, WINDOWS_AT_ONCE // math.prod(kernel))):
+    window = kernel, stride, padding, dilation, bool(step.argument(5, False))
+    one, two = (value.reshape(1, -1, *spatial) for value in (before, after))
+    shared = step.values.get(OF_IMAGE, {})
+    if step.node.name not in shared:
+        shared[step.node.name] = pooling.max_pool_with_places(two, *window)[1]
+    last = shared[step.node.name].long()
+    given = given.reshape(last.shape)
+    top = pooling.max_pool(one, *window).flatten(2)
+    ahead = one.flatten(2).gather(2, last.flatten(2)) == top
+    found = torch.zeros_like(two).flatten(2)
+    found.scatter_add_(2, last.flatten(2), given.flatten(2) * ahead)
+    found, one, two = found.flatten(), one.flatten(), two.flatten()
+    others = (~ahead).reshape(last.shape[1:]).nonzero()
+    corner = others[:, 1:] * _on(others, stride) - _on(others, padding)
+    reach = _on(others, [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)])
+    inside = ((corner >= 0) & (corner + reach < _on(others, spatial))).all(1)
+    at_once = max(1, WINDOWS_AT_ONCE // math.prod(kernel))
+    parts = [(part, whole) for whole in (True, False) for part in (inside == whole).nonzero()[:, 0].split(at_once)]
+    for rows, whole in parts:
         if check is not None:
             check()
-        places, valid = _members(windows, spatial, kernel, stride, padding, dilation)
-        start = one[places].masked_fill(~valid, -math.inf)
-        shares = leading(start, (two[places] - one[places]).masked_fill(~valid, 0.0))
-        found.index_add_(0, places.flatten(), (shares * given[tuple(windows.T)][:, None]).flatten())
+        places, valid = _members(others[rows, 0], corner[rows], spatial, kernel, dilation, whole)
+        start, change = (value.index_select(0, places.flatten()).reshape(places.shape) for value in (one, two))
+        change -= start
+        if valid is not None:
+            start.masked_fill_(~valid, -math.inf)
+            change.masked_fill_(~valid, 0.0)
+        shares = leading(start, change)
+        shares.mul_(given[0][tuple(others[rows].T)][:, None])
+        found.index_add_(0, places.flatten(), shares.flatten())
     return {source.name: found.reshape(after.shape)}
 
 
 def _members(
-    windows: torch.Tensor, spatial: Sequence[int], kernel: list[int], stride: list[int], padding: list[int],
-    dilation: list[int],
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """The places in the flat array (maps, *spatial) that each window (map, *cell) looks at, and whether they exist."""
-    steps = torch.tensor(list(itertools.product(*map(range, kernel))), device=windows.device)
-    move, pad, spread, sizes = (torch.tensor(list(part), device=windows.device)
-                                for part in (stride, padding, dilation, spatial))  # fmt: skip
-    cells = (windows[:, None, 1:] * move - pad) + steps * spread
-    valid = ((cells >= 0) & (cells < sizes)).all(2)
-    places = windows[:, :1].expand(-1, len(steps))
-    for axis, size in enumerate(spatial):
-        places = places * size + cells[..., axis]
+    maps: torch.Tensor, corner: torch.Tensor, spatial: Sequence[int], kernel: list[int], dilation: list[int],
+    whole: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
+    """The places in the flat array (maps, *spatial) that windows look at, and whether they exist; None where all do.
+
+    Parameters
+    ----------
+    maps, corner : torch.Tensor
+        Shape (windows,) and (windows, axes): the map and the first place of each.
+    spatial, kernel, dilation : list of int
+        One number an axis.
+    whole : bool
+        Whether no window sticks out.
+    """
+    steps = torch.tensor(list(itertools.product(*map(range, kernel))), device=maps.device) * _on(maps, dilation)
+    strides = _on(maps, [math.prod(spatial[axis + 1 :]) for axis in range(len(spatial))])
+    first = maps * math.prod(spatial) + (corner * strides).sum(1)
+    places = first[:, None] + (steps * strides).sum(1)
+    if whole:
+        return places, None
+    cells = corner[:, None] + steps
+    valid = ((cells >= 0) & (cells < _on(maps, spatial))).all(2)
     return places.masked_fill(~valid, 0), valid
+
+
+def _on(like: torch.Tensor, numbers: Sequence[int]) -> torch.Tensor:
+    return torch.tensor(list(numbers), device=like.device)
 
 
 def _each(value: Any, dims: int) -> list[int]:

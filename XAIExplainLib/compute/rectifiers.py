@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from XAIExplainLib.compute.derivatives import BY_VALUES, DERIVATIVES
+from XAIExplainLib.compute.bits import unpacked
+from XAIExplainLib.compute.derivatives import BY_VALUES, DERIVATIVES, relu_forth
 from XAIExplainLib.compute.graph import Graph, layers_around
 from XAIExplainLib.compute.reverse import Rule, Step, Table
 from XAIExplainLib.errors import XAIError
@@ -59,7 +60,7 @@ def _guided(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _guided_relu(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {step.tensors()[0].name: cotangent.clamp_min(0) * (step.output > 0)}
+    return {step.tensors()[0].name: cotangent.clamp_min(0) * unpacked(step.saved, cotangent.shape)}
 
 
 def _deconvolution(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -78,7 +79,7 @@ GUIDED = DERIVATIVES.with_rows(
     "Guided backpropagation",
     {
         **{name: Rule(_guided, inputs=True) for name in (*ALWAYS, *SOMETIMES)},
-        "relu": Rule(_guided_relu, output=True),
+        "relu": Rule(_guided_relu, forth=relu_forth, share=1 / 8),
     },
 )
 DECONVOLUTION = DERIVATIVES.with_rows(
@@ -147,7 +148,7 @@ def exchanged(question: Question, table: Table, method: str) -> torch.Tensor:
     XAIError
         As `rectifiers`.
     """
-    graph = question.graph()
+    graph = question.graph(of_tile=True)
     names = frozenset(rectifiers(graph, method))
     removed = total = 0.0
 

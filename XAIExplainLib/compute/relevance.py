@@ -141,13 +141,29 @@ class RelevanceTable(Table):
         return self._local.ledger  # type: ignore[no-any-return]
 
     def rule(self, node: torch.fx.Node, path: set[str]) -> Rule:
-        """The rule of `node` on a walk over `path`.
+        """The rule of `node` on a walk over `path`, kept for the next walk over the same graph.
 
         Raises
         ------
         XAIError
             If there is none for its operation, or for this form of it.
         """
+        rules = self._rules(node.graph, path)
+        if node not in rules:
+            rules[node] = self._made(node, path)
+        return rules[node]
+
+    def _rules(self, graph: torch.fx.Graph, path: set[str]) -> dict[torch.fx.Node, Rule]:
+        """What this thread knows of the last path."""
+        last: tuple[torch.fx.Graph, set[str], dict[torch.fx.Node, Rule]] | None = getattr(self._local, "last", None)
+        if last is None or last[0] is not graph or (last[1] is not path and last[1] != path):
+            last = graph, path, {}
+        elif last[1] is path:
+            return last[2]
+        self._local.last = graph, path, last[2]
+        return last[2]
+
+    def _made(self, node: torch.fx.Node, path: set[str]) -> Rule:
         name = operation(node)
         maker = self.makers.get(name)
         rule = maker(self, node, path) if maker is not None else None
@@ -199,7 +215,9 @@ def _reaches(
     return False
 
 
-def divided(relevance: torch.Tensor, z: torch.Tensor, epsilon: float, ledger: Ledger) -> torch.Tensor:
+def divided(
+    relevance: torch.Tensor, z: torch.Tensor, epsilon: float, ledger: Ledger, positive: bool = False
+) -> torch.Tensor:
     """``relevance / (z + e)``, e of the sign of z (plus for zero); the share of e goes into the ledger.
 
     Parameters
@@ -211,14 +229,16 @@ def divided(relevance: torch.Tensor, z: torch.Tensor, epsilon: float, ledger: Le
         an output that nothing contributed to.
     ledger : Ledger
         For ``sum(relevance e / (z + e))``.
+    positive : bool
+        That no number of `z` is negative, and that it may be overwritten: on a large map each pass over it counts.
     """
     rows = z.reshape(z.shape[0], -1) if z.dim() else z.reshape(1, 1)
     size = torch.linalg.vector_norm(rows, dim=1, keepdim=True) / max(rows.shape[1], 1) ** 0.5 * epsilon
     size = size.clamp_min(torch.finfo(z.dtype).tiny ** 0.75)
-    sign = torch.copysign(torch.ones_like(rows), rows)
-    quotient = (sign * size).add_(rows)  # in place: on a large map each copy counts
+    quotient = rows.add_(size) if positive else torch.copysign(size, rows).add_(rows)
     torch.div(relevance.reshape(rows.shape), quotient, out=quotient)
-    ledger.add("empty" if epsilon == TINY else "stabiliser", torch.linalg.vecdot(quotient, sign) * size[:, 0])
+    taken = quotient.sum(1) if positive else torch.linalg.vecdot(quotient, torch.copysign(rows.new_ones(()), rows))
+    ledger.add("empty" if epsilon == TINY else "stabiliser", taken * size[:, 0])
     return quotient.reshape(z.shape)
 
 

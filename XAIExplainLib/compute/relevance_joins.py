@@ -37,11 +37,10 @@ def _sum(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule | N
 
     def apply(step: Step, relevance: torch.Tensor) -> dict[str, torch.Tensor]:
         parts = [value_of(step, argument) for argument in node.args[:2]]
-        parts[1] = parts[1] * second
+        parts[1] = parts[1] if second == 1 else parts[1] * second
         if not signed:
             parts = [abs(part) for part in parts]
-        z = parts[0] + parts[1]
-        s = divided(relevance, z, settings.stabiliser if signed else TINY, table.ledger)
+        s = divided(relevance, parts[0] + parts[1], settings.stabiliser if signed else TINY, table.ledger, not signed)
         given: dict[str, torch.Tensor] = {}
         for argument, part in zip(node.args[:2], parts, strict=True):
             share = s * part

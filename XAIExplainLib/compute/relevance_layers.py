@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from XAIExplainLib.compute.convolution import convolve, transposed
 from XAIExplainLib.compute.graph import operation, resolve
 from XAIExplainLib.compute.relevance import BATCH_NORMS, only
 from XAIExplainLib.compute.reverse import Step
@@ -22,6 +23,8 @@ class Affine:
     bias : torch.Tensor or None
         Of a shape that can be added to the output.
     """
+
+    positive = False  # whether it is known that no input is negative
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         self.weight, self.bias = weight, bias
@@ -56,6 +59,7 @@ class Convolution(Affine):
         weight, bias = step.argument(1), step.argument(2)
         dims = weight.dim() - 2
         self.shape = step.shape(only(step))
+        self._step = step
         self.transposed = "transpose" in step.graph.operations[step.node.name]
         named = dict(step.node.kwargs)
 
@@ -95,37 +99,67 @@ class Convolution(Affine):
         super().__init__(weight, None if bias is None else bias.reshape(-1, *[1] * dims))
 
     def forward(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        if self.around:
-            x = F.pad(x, self.around)
-        groups = self.groups if weight.shape[1] * self.groups == x.shape[1] or self.transposed else x.shape[1]
-        return torch.ops.aten.convolution(
-            x, weight, None, self.stride, self.padding, self.dilation, self.transposed, self.extra, groups
-        )
+        if self.transposed:
+            shape = self._step.shape(self._step.node)
+            return transposed(x, weight, shape, self.stride, self.padding, self.dilation, self.groups)
+        x = F.pad(x, self.around) if self.around else x
+        return convolve(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
 
     def back(self, s: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return self._back(s, weight, self.shape)
-
-    def _back(self, s: torch.Tensor, weight: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        padded = list(shape)
+        if self.transposed:
+            return convolve(s, weight, None, self.stride, self.padding, self.dilation, self.groups)
+        padded = list(self.shape)
         for axis in range(len(self.around) // 2):
             padded[-1 - axis] += self.around[2 * axis] + self.around[2 * axis + 1]
-        blank = s.new_empty(1).expand(padded)  # read for its shape alone
-        found, _, _ = torch.ops.aten.convolution_backward(
-            s, blank, weight, None, self.stride, self.padding, self.dilation, self.transposed, self.extra, self.groups,
-            (True, False, False),
-        )  # fmt: skip
+        found = transposed(s, weight, padded, self.stride, self.padding, self.dilation, self.groups)
         return F.pad(found, [-side for side in self.around]) if self.around else found
 
     def flat(self, relevance: torch.Tensor) -> torch.Tensor:
-        """By one box filter a group, since all of its channels get the same."""
+        """By one box a group, axis after axis, since all of its channels get the same."""
         samples, channels = self.shape[:2]
-        kernel = self.weight.new_ones(self.groups, 1, *self.weight.shape[2:])
-        ones = relevance.new_ones(()).expand(1, self.groups, *self.shape[2:])
-        count = self.forward(ones, kernel) * (channels // self.groups)
-        grouped = relevance.reshape(samples, self.groups, -1, *relevance.shape[2:]).sum(2)
-        share = torch.where(count > 0, grouped / count, 0.0)
-        found = self._back(share, kernel, (samples, self.groups, *self.shape[2:]))
-        return found.repeat_interleave(channels // self.groups, 1)
+        share = relevance.reshape(samples, self.groups, -1, *relevance.shape[2:]).sum(2)
+        for axis, taps in enumerate(self._taps(relevance.shape[2:]), start=2):
+            share = _boxed(share, taps, axis, self.shape[axis])
+        return share.div_(channels // self.groups).repeat_interleave(channels // self.groups, 1)
+
+    def _taps(self, cells: tuple[int, ...]) -> list[torch.Tensor]:
+        """Along each axis the places of the input that each output sees, shape (outputs, taps); -1 for none."""
+        found = []
+        for axis, size in enumerate(self.weight.shape[2:]):
+            inputs, outputs = self.shape[2 + axis], cells[axis]
+            before = self.padding[axis] + (self.around[-2 - 2 * axis] if self.around else 0)
+            steps = torch.arange(size) * self.dilation[axis] - before
+            if self.transposed:  # input i reaches the outputs i * stride + step
+                reached = torch.arange(inputs)[:, None] * self.stride[axis] + steps
+                places = torch.full((outputs, size), -1)
+                valid = (reached >= 0) & (reached < outputs)
+                places[reached[valid], valid.nonzero()[:, 1]] = valid.nonzero()[:, 0]
+            else:
+                places = torch.arange(outputs)[:, None] * self.stride[axis] + steps
+                places = places.masked_fill((places < 0) | (places >= inputs), -1)
+            found.append(places)
+        return found
+
+
+def _boxed(share: torch.Tensor, taps: torch.Tensor, axis: int, size: int) -> torch.Tensor:
+    """Along one axis: each output's share in equal parts to the places that it sees; nothing where it sees none."""
+    count = (taps >= 0).sum(1).to(share).clamp_min(1).reshape(-1, *[1] * (share.dim() - 1 - axis))
+    share = share / count
+    shape = list(share.shape)
+    shape[axis] = size
+    found = share.new_zeros(shape)
+    for places in taps.T:
+        which = (places >= 0).nonzero()[:, 0]
+        if len(which):  # evenly spaced, on both sides: views
+            part, into = ([slice(None)] * share.dim() for _ in range(2))
+            part[axis], into[axis] = _spaced(which), _spaced(places[which])
+            found[tuple(into)] += share[tuple(part)]
+    return found
+
+
+def _spaced(places: torch.Tensor) -> slice:
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    return slice(int(places[0]), int(places[-1]) + 1, step)
 
 
 class Linear(Affine):

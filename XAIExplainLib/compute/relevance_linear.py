@@ -35,6 +35,7 @@ from XAIExplainLib.compute.relevance import (
     weighted,
 )
 from XAIExplainLib.compute.relevance_layers import Affine, Convolution, Linear, Product, affine_of_norm, folded_norm
+from XAIExplainLib.compute.relevance_moves import never_negative
 from XAIExplainLib.compute.reverse import Rule, Step
 
 _POOLS = ("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
@@ -59,7 +60,7 @@ def epsilon_rule(
     z = layer.forward(x, layer.weight)
     z = z if layer.bias is None else z + layer.bias
     s = divided(relevance, z, settings.stabiliser, ledger)
-    found = x * layer.back(s, layer.weight)
+    found = layer.back(s, layer.weight).mul_(x)
     if layer.bias is None:
         return found
     share = s * layer.bias
@@ -75,7 +76,7 @@ def plus_rule(
 ) -> torch.Tensor:
     """Positive contributions alone."""
     z, parts, bias = _sum_of_sign(layer, x, 1.0, settings)
-    return _shared(layer, relevance, z, parts, bias, ledger)
+    return _shared(layer, relevance, z, parts, bias, ledger, positive=True)
 
 
 def alpha_beta_rule(
@@ -105,8 +106,9 @@ def _sum_of_sign(
 ) -> tuple[torch.Tensor, Parts, torch.Tensor | None]:
     """The sum of the contributions of one sign, what makes them, and the bias's part in it."""
     parts = _contributions(layer, x, sign)
-    z = sum(layer.forward(part, weight) for part, weight in parts)
-    assert isinstance(z, torch.Tensor)
+    z = layer.forward(*parts[0])
+    for part, weight in parts[1:]:
+        z += layer.forward(part, weight)
     if layer.bias is None or not settings.absorb:
         return z, parts, None
     bias = layer.bias.clamp(min=0) if sign > 0 else layer.bias.clamp(max=0)
@@ -114,15 +116,18 @@ def _sum_of_sign(
 
 
 def _shared(
-    layer: Affine, relevance: torch.Tensor, z: torch.Tensor, parts: Parts, bias: torch.Tensor | None, ledger: Ledger
-) -> torch.Tensor:
-    """Share relevance in proportion to contributions that add up to `z`."""
-    s = divided(relevance, z, TINY, ledger)
+    layer: Affine, relevance: torch.Tensor, z: torch.Tensor, parts: Parts, bias: torch.Tensor | None, ledger: Ledger,
+    positive: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    """Share relevance in proportion to contributions that add up to `z`, which is overwritten where `positive`."""
+    s = divided(relevance, z, TINY, ledger, positive)
     if bias is not None:
         ledger.add("bias", s * bias)
-    found = torch.zeros(layer.shape, dtype=relevance.dtype, device=relevance.device)
+    found: torch.Tensor | None = None
     for part, weight in parts:
-        found.addcmul_(part, layer.back(s, weight))
+        share = layer.back(s, weight).mul_(part)
+        found = share if found is None else found.add_(share)
+    assert found is not None
     return found
 
 
@@ -198,11 +203,11 @@ def bound(x: torch.Tensor, value: float | None, extreme: str) -> torch.Tensor:
 
 def _contributions(layer: Affine, x: torch.Tensor, sign: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Parts of `x` and of the weights whose products have one sign; after a ReLU one pair makes them all."""
-    positive, negative = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    positive, negative = {"min": 0.0}, {"max": 0.0}
     same, other = (positive, negative) if sign > 0 else (negative, positive)
-    if bool(x.amin() >= 0):
-        return [(x, same)]
-    return [(x.clamp(min=0), same), (x.clamp(max=0), other)]
+    if layer.positive or bool(x.amin() >= 0):
+        return [(x, layer.weight.clamp(**same))]
+    return [(x.clamp(min=0), layer.weight.clamp(**same)), (x.clamp(max=0), layer.weight.clamp(**other))]
 
 
 RULES: dict[str, Callable[..., torch.Tensor]] = {
@@ -228,11 +233,13 @@ def _layer(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule |
     else:
         chosen = composite.dense
     kind = Convolution if name in CONVOLUTIONS else Linear if name == "linear" else Product
-    rule = RULES[chosen]
+    rule, positive = RULES[chosen], never_negative(source)
 
     def apply(step: Step, relevance: torch.Tensor) -> dict[str, torch.Tensor]:
         x = None if chosen in READS_NOTHING else step.values[source.name]
-        return {source.name: rule(kind(step), x, relevance, table.settings, table.ledger)}
+        layer = kind(step)
+        layer.positive = positive
+        return {source.name: rule(layer, x, relevance, table.settings, table.ledger)}
 
     return Rule(apply, inputs=chosen not in READS_NOTHING)
 

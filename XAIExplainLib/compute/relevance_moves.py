@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from XAIExplainLib.compute.derivatives import BY_SHAPES, BY_VALUES
-from XAIExplainLib.compute.graph import resolve
+from XAIExplainLib.compute.derivatives import BY_SHAPES, DERIVATIVES
+from XAIExplainLib.compute.graph import operation, resolve
 from XAIExplainLib.compute.relevance import TINY, Maker, RelevanceTable, arguments_on, divided, only, unbroadcast
 from XAIExplainLib.compute.reverse import Rule, Step
 
@@ -40,6 +40,32 @@ POINTWISE = (
 )  # fmt: skip
 
 
+_NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid", "softplus", "softmax", "_softmax", "abs", "square", "exp")
+_ALL_OR_NOTHING = (  # not negative where no argument is
+    *MOVING, *PICKING, "getitem", "cat", "stack", "add", "mul", "mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d",
+    *(f"max_pool{dims}d_with_indices" for dims in (1, 2, 3)),
+)  # fmt: skip
+
+
+def never_negative(value: Any) -> bool:
+    """Whether the graph alone says that a value (a node, a number, or several) has no negative numbers."""
+    if isinstance(value, list | tuple):
+        return all(never_negative(one) for one in value)
+    if not isinstance(value, torch.fx.Node):
+        return isinstance(value, int | float) and value >= 0
+    if value.op != "call_function":
+        return False
+    name = operation(value)
+    if name in _NOT_NEGATIVE:
+        return True
+    if name not in _ALL_OR_NOTHING or not never_negative(value.kwargs.get("alpha", 1)):
+        return False
+    two = name in ("add", "mul")
+    return never_negative(value.args[:2] if two else value.args[0])
+
+
 def _moving(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule | None:
     return BY_SHAPES
 
@@ -47,7 +73,7 @@ def _moving(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule 
 def _picking(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule | None:
     """The winner takes all; a constant that won (the number in ``maximum(x, c)``) is booked."""
     if len(arguments_on(node, path)) == len([a for a in node.args if isinstance(a, torch.fx.Node)]):
-        return BY_VALUES
+        return DERIVATIVES.rule(node, path)
     return None
 
 
@@ -70,11 +96,12 @@ def _copy(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule | 
 
 def _joining(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule | None:
     """Move, and book what lies where a constant was put."""
+    move = DERIVATIVES.rules["cat"] if operation(node) == "cat" else BY_SHAPES
 
     def apply(step: Step, relevance: torch.Tensor) -> dict[str, torch.Tensor]:
         if _has_constants(node, path):
             table.ledger.add("bias", relevance * (1 - _from_path(step, relevance)))
-        return BY_SHAPES.apply(step, relevance)
+        return move.apply(step, relevance)
 
     return Rule(apply)
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
-from XAIExplainLib.compute.graph import Graph, operation, resolve
+from XAIExplainLib.allocator import release_after
+from XAIExplainLib.compute.graph import Forth, Graph, operation, resolve, saved
 from XAIExplainLib.errors import XAIError
 
 Check = Callable[[], None] | None
+PLANS_KEPT = 16
 
 
 @dataclass
@@ -61,6 +63,11 @@ class Step:
         """The operation's own value; it must be kept."""
         return self.values[self.node.name]
 
+    @property
+    def saved(self) -> Any:
+        """What the rule's `forth` saved."""
+        return self.values[saved(self.node.name)]
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -76,12 +83,19 @@ class Rule:
     fits : callable or None
         ``(node, path) -> bool``: whether the rule is for this form of the operation; where not, the table's
         `otherwise` is taken.
+    forth : callable or None
+        ``(node, values, may its input be written over) -> (value, state)``: how the operation is done on the way
+        forth, with a state, smaller than values, that `apply` reads as ``step.saved``.
+    share : float
+        Bytes of that state for one number of the operation's value.
     """
 
     apply: Callable[[Step, Any], dict[str, torch.Tensor]]
     inputs: bool = False
     output: bool = False
     fits: Callable[[torch.fx.Node, set[str]], bool] | None = None
+    forth: Forth | None = None
+    share: float = 0.0
 
 
 @dataclass
@@ -145,6 +159,66 @@ def kept_values(graph: Graph, table: Table, path: set[str], start: str) -> set[s
     return kept
 
 
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a walk back to one node needs of the way forth.
+
+    Parameters
+    ----------
+    table : Table
+        The rules of the walk.
+    path : set of str
+        Names of the nodes that it passes.
+    kept : set of str
+        Names of the values to keep.
+    save : dict
+        By node name, how an operation is done whose rule saves a state.
+    shares : dict
+        By node name, bytes of that state for one number of the value.
+    reading : set of str
+        Names of the nodes whose rule works on values, and makes others of their size.
+    """
+
+    table: Table
+    path: set[str]
+    kept: set[str]
+    save: dict[str, Forth]
+    shares: dict[str, float]
+    reading: set[str]
+
+    def forth(
+        self, graph: Graph, x: torch.Tensor, check: Check = None, also: set[str] | None = None
+    ) -> dict[str, Any]:
+        """What the walk reads, by a run over the graph; and the values `also`."""
+        return graph.run(x, keep=self.kept | (also or set()), check=check, save=self.save)
+
+
+def planned(graph: Graph, table: Table, start: str) -> Plan:
+    """The plan of a walk from the answer back to `start`; the last ones are kept with the graph.
+
+    Raises
+    ------
+    XAIError
+        If an operation has no row.
+    """
+    key = start, id(table)  # a plan holds its table, so that no other one gets its identity
+    if key not in graph.plans:
+        graph.plans[key] = _planned(graph, table, start)
+        while len(graph.plans) > PLANS_KEPT:
+            graph.plans.pop(next(iter(graph.plans)))
+    found: Plan = graph.plans[key]
+    return found
+
+
+def _planned(graph: Graph, table: Table, start: str) -> Plan:
+    path = graph.between(start, graph.output)
+    kept = kept_values(graph, table, path, start) | {graph.output, start}
+    rules = {node.name: table.rule(node, path) for node in graph if node.name in path and node.name != start}
+    save = {name: rule.forth for name, rule in rules.items() if rule.forth is not None}
+    shares = {name: rules[name].share for name in save}
+    return Plan(table, path, kept, save, shares, {name for name, rule in rules.items() if rule.inputs or rule.output})
+
+
 def walk(
     graph: Graph, table: Table, values: Mapping[str, Any], seed: torch.Tensor, start: str, path: set[str],
     check: Check = None, visit: Callable[[str, Any], None] | None = None,
@@ -198,6 +272,7 @@ def walk(
             step = Step(graph, node, known, path, seed.shape[0])
             for name, given in table.rule(node, path).apply(step, cotangent).items():
                 _accumulate(cotangents, node, name, given)
+                release_after(given)
     if start not in cotangents:
         # Every way back passes an operation without derivative, such as argmax.
         raise XAIError(

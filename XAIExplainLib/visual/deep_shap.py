@@ -9,8 +9,11 @@ import torch
 
 from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.baselines import CHOICES
-from XAIExplainLib.compute.multipliers import compare, multipliers
+from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.compute.multipliers import compare, multipliers, shared
 from XAIExplainLib.compute.multipliers_reveal import reveal_cancel
+from XAIExplainLib.compute.multipliers_tiles import compare_by_tiles
+from XAIExplainLib.compute.reverse import Table
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from XAIExplainLib.question import Question
 
 TOLERANCE = 1e-3
+RULES = {"rescale": multipliers, "reveal_cancel": reveal_cancel}
 
 BACKGROUND = Parameter(
     "background", "list", ("blur",),
@@ -62,23 +66,33 @@ class DeepShap(Method):
         Parameter(
             "rule", "choice", "rescale",
             "At rectifiers: rescale takes the change as a whole, reveal_cancel parts what speaks for and against.",
-            choices=("rescale", "reveal_cancel"), advanced=True,
+            choices=tuple(RULES), advanced=True,
         ),
     )  # fmt: skip
 
+    @classmethod
+    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:
+        return graph.input
+
+    @classmethod
+    def walk_table(cls, parameters: dict[str, Any]) -> Table | None:
+        return shared(RULES[parameters["rule"]])[0]
+
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         backgrounds = backgrounds_of(question, parameters["background"])
-        table = (reveal_cancel if parameters["rule"] == "reveal_cancel" else multipliers)(question.check)
+        table, asked = shared(RULES[parameters["rule"]])
         values = torch.zeros(question.x.shape, dtype=torch.float64, device=question.x.device)
         found = torch.zeros(len(backgrounds), question.samples, dtype=torch.float64)
         wanted, scores = torch.zeros_like(found), torch.zeros_like(found)
         question.progress(0.0, "forward pass of the case")
-        for one in compare(question, backgrounds, table):
-            part = one.contributions.double()
-            values[one.rows] += part / len(backgrounds)
-            found[one.background, one.rows] = part.flatten(1).sum(1).cpu()
-            scores[one.background, one.rows] = one.reference_scores.double().cpu()
-            wanted[one.background, one.rows] = (one.scores - one.reference_scores).double().cpu()
+        compared = compare if question.tiled is None else compare_by_tiles
+        with asked.by(question.check):
+            for one in compared(question, backgrounds, table):
+                part = one.contributions.double()
+                values[one.rows] += part / len(backgrounds)
+                found[one.background, one.rows] = part.flatten(1).sum(1).cpu()
+                scores[one.background, one.rows] = one.reference_scores.double().cpu()
+                wanted[one.background, one.rows] = (one.scores - one.reference_scores).double().cpu()
         report_sum(question, found, wanted, scores)
         error = question.diagnostics["completeness_error"]
         if error > TOLERANCE:

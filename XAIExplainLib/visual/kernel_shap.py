@@ -66,7 +66,7 @@ class KernelSHAP(Method):
         regions = regions_of(
             question, cover, parameters["partition"], parameters["regions"], parameters["labels"]
         )  # fmt: skip
-        values, errors, wanted, passes, exhausted = [], [], [], 0, []
+        values, errors, wanted, passes, patched, exhausted = [], [], [], 0, 0, []
         for sample, players in enumerate(regions.counts):
             enumerate_all = exact == "yes" or (exact == "auto" and players <= FEW and 2**players <= samples)
             if enumerate_all and players > MOST_PLAYERS:
@@ -81,12 +81,13 @@ class KernelSHAP(Method):
             errors.append(error)
             wanted.append(game.full - game.empty if players else 0.0)
             passes += game.passes
+            patched += game.by_patches
             exhausted.append(complete)
         result = regions.spread(values)
         _report(question, values, errors)
         added, asked = result.flatten(1).sum(1), torch.tensor(wanted, dtype=torch.float64)
         question.diagnostics.update(
-            passes=passes + question.samples, exact=all(exhausted),
+            passes=passes + question.samples, passes_by_patches=patched, exact=all(exhausted),
             baseline_score=float((question.scores_of_case.double().cpu() - asked).mean()),
             sum_of_map=float(added.sum()),
             completeness_error=float((added - asked).abs().sum() / asked.abs().sum().clamp_min(1e-12)),

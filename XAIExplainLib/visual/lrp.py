@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class LayerwiseRelevancePropagation(Method):
     family = "Backpropagation"
     model_specific = True
     needs = "graph"
-    cost = "three to five forward passes"
+    cost = "two to three forward passes"
     signed = True
     units = "share of the score"
     summary = (
@@ -94,25 +95,29 @@ class LayerwiseRelevancePropagation(Method):
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         settings = _settings(parameters)
         _check_box(question, settings)
+        settings = _box_of_image(question, settings)
         table = relevance_table(settings)
         ledger = table.new_ledger()
-        graph, x = question.graph(), question.x
+        graph, x = question.graph(of_tile=True), question.x
         rows = torch.arange(question.samples, device=x.device)
-        start: list[torch.Tensor] = []
+        start = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         maps: list[torch.Tensor] = []
         size = question.batch_of_gradient(table)
         for part, which in zip(x.split(size), rows.split(size), strict=True):
             question.progress(len(maps) * size / len(x), "relevance")
 
-            def seed(output: torch.Tensor, derivative: torch.Tensor, real: int = len(part)) -> torch.Tensor:
-                relevance = output * derivative
-                relevance[real:] = 0  # rows that only fill up a fixed batch
-                start.append(relevance[:real].flatten(1).sum(1))
+            def seed(output: torch.Tensor, derivative: torch.Tensor, part: torch.Tensor = which) -> torch.Tensor:
+                relevance = output * derivative  # by tiles: each tile's share, which add up to the whole
+                relevance[len(part) :] = 0  # rows that only fill up a fixed batch
+                start[part] += relevance[: len(part)].flatten(1).sum(1, dtype=torch.float64)
                 return relevance
 
             maps.append(question.walk_to(graph.input, part, which, graph, table, seed)[1])
         values = torch.cat(maps)
-        _report(question, values, torch.cat(start), ledger.shares)
+        shares = ledger.shares
+        if question.tiled is not None:
+            shares = {**shares, "padding": question.tiled.outside}
+        _report(question, values, start, shares)
         return Attribution(values)
 
 
@@ -134,6 +139,17 @@ def _check_box(question: Question, settings: Settings) -> None:
             f"The image has intensities from {darkest:.4g} to {brightest:.4g}, beyond the box that low and high give.",
             "Give bounds, after preprocessing, that hold every voxel, or image for its own.",
         )
+
+
+def _box_of_image(question: Question, settings: Settings) -> Settings:
+    """The box of the whole image, where each tile would take its own darkest and brightest voxel."""
+    if settings.composite.first != "box" or question.tiled is None:
+        return settings
+    seen = question.tiled.tiles.pad(question.x)
+    return replace(
+        settings, low=float(seen.min()) if settings.low is None else settings.low,
+        high=float(seen.max()) if settings.high is None else settings.high,
+    )  # fmt: skip
 
 
 def _report(question: Question, values: torch.Tensor, start: torch.Tensor, shares: dict[str, float]) -> None:

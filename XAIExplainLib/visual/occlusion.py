@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -17,6 +18,7 @@ from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
 
 MOST_WINDOWS = 5_000_000
+FEWEST = 8  # windows of the first stage
 FILLS = (*CHOICES, "noise", "local_mean")
 
 
@@ -40,7 +42,7 @@ class Occlusion(Method):
         "Zeiler, Fergus: Visualizing and understanding convolutional networks. ECCV 2014, arXiv:1311.2901 "
         "(section 4.2)."
     )
-    proof = "equal to captum, MONAI and a naive loop; each run checks a window by a whole pass"
+    proof = "equal to captum, MONAI and a naive loop; the first run on a network checks a window by a whole pass"
     caution = (
         "Sees nothing that is spread over several windows, and a covered box is an image that the network was never "
         "trained on: the fill matters."
@@ -58,41 +60,150 @@ class Occlusion(Method):
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         x = question.x
-        boxes = windows(question.spatial, parameters["window"], parameters["stride"])
+        grid = Grid(question.spatial, parameters["window"], parameters["stride"])
         # A box that its cover does not change drops no score: no pass is needed.
         if parameters["fill"] == "local_mean":
-            width = tuple((w + 1) // 2 for w in _each(parameters["window"], question.spatial, "window"))
-            around = [_around(image, boxes, width) for image in x]
+            width = tuple((w + 1) // 2 for w in grid.window)
+            around = [_around(image, grid.boxes, width) for image in x]
             changed = [found for found, _ in around]
             covers: list[torch.Tensor | Contents] = [contents for _, contents in around]
         else:
             cover = _cover(question, parameters["fill"])
             differs = (x != cover).any(1)
             changed = [
-                [box for box in boxes if bool(differs[(sample, *box)].any())] for sample in range(question.samples)
+                [n for n, box in enumerate(grid.boxes) if bool(differs[(sample, *box)].any())]
+                for sample in range(question.samples)
             ]
             covers = [cover] * question.samples
+        number = sum(map(len, changed))
+        question.diagnostics.update(windows=len(grid.boxes) * question.samples, passes=number + question.samples)
+        base = question.scores_of_case.double().cpu()
+        drops = torch.zeros((question.samples, len(grid.boxes)), dtype=torch.float64)
+        done = 0
+        # Coarse to fine, whether or not anybody looks: what is computed together would change the last digits.
+        for stage, members in enumerate(grid.stages):
+            of_stage = set(members)
+            for sample, (found, cover_of_boxes) in enumerate(zip(changed, covers, strict=True)):
+                some = [n for n in found if n in of_stage]
+                question.progress(done / max(number, 1), f"window {done + 1} of {number}")
+                shown = cover_of_boxes if isinstance(cover_of_boxes, torch.Tensor) else _among(cover_of_boxes, some)
+                for indices, scores in covered_scores(
+                    question, sample, [grid.boxes[n] for n in some], shown, of=len(found)
+                ):
+                    drops[sample, [some[index] for index in indices]] = base[sample] - scores.double().cpu()
+                    done += len(indices)
+                    question.progress(done / number, f"window {done} of {number}")
+            if stage < len(grid.stages) - 1:
+                question.preview(functools.partial(grid.preview, stage, drops, x.dtype))
+        question.diagnostics["largest_drop"] = float(drops.abs().max())
         total = torch.zeros((question.samples, 1, *question.spatial), dtype=torch.float64)
         count = torch.zeros(question.spatial, dtype=torch.float64)
-        for box in boxes:
+        for n, box in enumerate(grid.boxes):
+            total[(slice(None), 0, *box)] += drops[:, n].reshape(-1, *[1] * len(box))
             count[box] += 1
-        number = sum(map(len, changed))
-        question.diagnostics.update(windows=len(boxes) * question.samples, passes=number + question.samples)
-        base = question.scores_of_case.double().cpu()
-        largest, done = 0.0, 0
-        for sample, (found, cover_of_boxes) in enumerate(zip(changed, covers, strict=True)):
-            question.progress(done / max(number, 1), f"window {done + 1} of {number}")
-            for indices, scores in covered_scores(question, sample, found, cover_of_boxes):
-                for index, score in zip(indices, scores.double().tolist(), strict=True):
-                    drop = float(base[sample]) - score
-                    total[(sample, 0, *found[index])] += drop
-                    largest = max(largest, abs(drop))
-                done += len(indices)
-                question.progress(done / number, f"window {done} of {number}")
-        question.diagnostics["largest_drop"] = largest
         if bool((count == 0).any()):
             question.warn("The stride is larger than the window: voxels between the windows were never covered, 0.")
         return Attribution((total / count.clamp_min(1)).to(x.dtype))
+
+
+class Grid:
+    """Where the windows stand, and the order in which they are tried: far apart first, then between.
+
+    Parameters
+    ----------
+    spatial : tuple of int
+        The image's shape.
+    window, stride : int or tuple of int
+        In voxels.
+
+    Attributes
+    ----------
+    window, stride : tuple of int
+        One an axis.
+    counts : tuple of int
+        Windows along each axis.
+    boxes : list of tuple of slice
+        All windows, the last axis running fastest.
+    steps : list of tuple of int
+        For each stage and axis: every how manyth window it has. The last is 1 everywhere.
+    stages : list of list of int
+        For each stage, the windows that no stage before it had. Together they are all.
+    """
+
+    def __init__(
+        self, spatial: tuple[int, ...], window: int | tuple[int, ...], stride: int | tuple[int, ...]
+    ) -> None:  # fmt: skip
+        self.window, self.stride = _each(window, spatial, "window"), _each(stride, spatial, "stride")
+        self.boxes = windows(spatial, window, stride)
+        self.counts = tuple(len({box[axis].start for box in self.boxes}) for axis in range(len(spatial)))
+        self._middle = tuple((min(w, n) - 1) / 2 for w, n in zip(self.window, spatial, strict=True))
+        self.steps = _steps(self.counts)
+        # The coarsest stage stands in the middle of the image; those after it keep its windows.
+        self._first = tuple((n - 1) % step // 2 for n, step in zip(self.counts, self.steps[0], strict=True))
+        stage_of = torch.empty(self.counts, dtype=torch.long)
+        for stage in reversed(range(len(self.steps))):  # each stage has the windows of those before it
+            stage_of[self._places(stage)] = stage
+        self.stages = [torch.nonzero(stage_of.flatten() == n)[:, 0].tolist() for n in range(len(self.steps))]
+
+    def _places(self, stage: int) -> tuple[slice, ...]:
+        """Which windows a stage and those before it have along each axis."""
+        return tuple(slice(first % s, None, s) for first, s in zip(self._first, self.steps[stage], strict=True))
+
+    def preview(self, stage: int, drops: torch.Tensor, dtype: torch.dtype) -> Attribution:
+        """The map of the windows up to a stage, exact at their middles.
+
+        Parameters
+        ----------
+        stage : int
+            Counted from 0; it is not the last.
+        drops : torch.Tensor
+            Shape (N, windows): the drop of the score, known for the windows of this stage and those before it.
+        dtype : torch.dtype
+            Of the map.
+        """
+        places = self._places(stage)
+        values = drops.reshape(-1, 1, *self.counts)[(slice(None), slice(None), *places)].to(dtype)
+        apart = tuple(place.step * s for place, s in zip(places, self.stride, strict=True))
+        origin = tuple(place.start * s + m for place, s, m in zip(places, self.stride, self._middle, strict=True))
+        return Attribution(
+            values, origin, tuple(map(float, apart)),
+            {"stage": {
+                "number": stage + 1, "of": len(self.steps), "grid": list(values.shape[2:]),
+                "share": sum(map(len, self.stages[: stage + 1])) / len(self.boxes), "text": _apart(apart),
+            }},
+        )  # fmt: skip
+
+
+def _steps(counts: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Every how manyth window each stage has along each axis.
+
+    From as far apart as leaves `FEWEST` windows, half as far from stage to stage, and at the end, where a stage is most
+    of the work, one axis after the other, the last axis first.
+    """
+    apart = 1
+    while math.prod((n - 1) // (2 * apart) + 1 for n in counts) >= FEWEST:
+        apart *= 2
+    steps = []
+    while apart > 1:
+        steps.append((apart,) * len(counts))
+        apart //= 2
+    axes = len(counts)
+    if steps:
+        steps += [(2,) * (axes - fine) + (1,) * fine for fine in range(1, axes)]
+    steps.append((1,) * axes)
+    held = [tuple((n - 1) // s + 1 for n, s in zip(counts, step, strict=True)) for step in steps]
+    return [step for n, step in enumerate(steps) if n == len(steps) - 1 or held[n] != held[n + 1]]
+
+
+def _apart(voxels: tuple[int, ...]) -> str:
+    if len(set(voxels)) == 1:
+        return f"windows {voxels[0]} voxels apart"
+    return f"windows {' x '.join(map(str, voxels))} voxels apart"
+
+
+def _among(contents: Contents, some: list[int]) -> Contents:
+    """Contents by the index into `some`."""
+    return lambda indices: contents([some[n] for n in indices])
 
 
 def _cover(question: Question, fill: float | str) -> torch.Tensor:
@@ -100,15 +211,15 @@ def _cover(question: Question, fill: float | str) -> torch.Tensor:
     return noise(question.x, question.generator) if fill == "noise" else compared_with(question, fill)
 
 
-def _around(image: torch.Tensor, boxes: list[Box], width: tuple[int, ...]) -> tuple[list[Box], Contents]:
-    """Boxes of an image (C, *spatial) that the mean around them changes, and these means as their contents."""
-    found, means = [], []
-    for box in boxes:
+def _around(image: torch.Tensor, boxes: list[Box], width: tuple[int, ...]) -> tuple[list[int], Contents]:
+    """Which boxes of an image (C, *spatial) the mean around them changes, and these means as contents of the boxes."""
+    found, means = [], {}
+    for n, box in enumerate(boxes):
         mean = mean_around(image, box, width).reshape(-1, *[1] * len(box))
         inside = image[(slice(None), *box)]
         if bool((inside != mean).any()):
-            found.append(box)
-            means.append(mean.expand_as(inside))
+            found.append(n)
+            means[n] = mean.expand_as(inside)
     return found, lambda indices: [means[n] for n in indices]
 
 

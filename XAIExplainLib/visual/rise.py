@@ -77,7 +77,8 @@ class RISE(Method):
             scores = []
             for first, part in masks.parts(question.batch):
                 images = other + part[:, None] * (x - other)
-                scores.append(question.scores(images, torch.full((len(part),), sample)).double().cpu())
+                rows = torch.full((len(part),), sample)
+                scores.append(question.scores(images, rows, number).double().cpu())
                 done = first + len(part)
                 question.progress((sample + SCORING * done / number) / question.samples, f"mask {done} of {number}")
             passes += number

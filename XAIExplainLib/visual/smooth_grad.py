@@ -196,7 +196,7 @@ def _explaining(question: Question, of: str, start: torch.Tensor, steps: int) ->
         return total * (images - before), question.scores(images, samples)
 
     if of == "guided_backpropagation":
-        question.diagnostics["rectifiers"] = len(rectifiers(question.graph(), "Guided backpropagation"))
+        question.diagnostics["rectifiers"] = len(rectifiers(question.graph(of_tile=True), "Guided backpropagation"))
         return guided
     return {"gradient": gradient, "gradient_x_input": times_input, "integrated_gradients": integrated}[of]
 
