@@ -118,6 +118,40 @@ class FakeEngine:
     def predict(self, request):
         return PREDICTION
 
+    def previews(self, request):
+        """Two maps that are on their way, if they are wanted; then wait for a cancel or another order."""
+        import numpy as np
+        import SimpleITK
+
+        image = SimpleITK.ReadImage(request["volumes"][0])
+        path = ""
+        for number in (1, 2) if request.get("preview") else ():
+            values = np.zeros(image.GetSize()[::-1], np.float32)
+            values[: number + 1, 3:9, 3:9] = number
+            preview = SimpleITK.GetImageFromArray(values)
+            preview.CopyInformation(image)
+            old, path = path, request["output"].replace(".nrrd", f".preview-{number}.nrrd")
+            SimpleITK.WriteImage(preview, path)
+            self.send(
+                id=request["id"], event="preview", map=path, prediction=PREDICTION,
+                diagnostics={"score": 2.0, "warnings": []}, peak={"index": [0, 0, 0], "lps": [0, 0, 0], "value": 1.0},
+                stage={"number": number, "of": 3, "grid": [2, 2, 2], "share": 0.1, "text": "windows 8 voxels apart"},
+                display={"minimum": 0.0, "maximum": 1.0, "p01": 0.0, "p50": 0.0, "p99": 1.0, "signed": True,
+                         "units": "score", "title": f"Occlusion, preview {number} of 3"},
+            )  # fmt: skip
+            self.hold(request, f"past {number}")
+            if old:
+                Path(old).unlink()
+        if path:
+            Path(path).unlink()
+
+    def hold(self, request, order):
+        """Wait until the order comes, or one that is none."""
+        while self.mode() not in (order, ""):
+            if request["id"] in self.cancelled:
+                self.fail("The explanation was cancelled.", "", "cancelled")
+            time.sleep(0.02)
+
     def explain(self, request):
         import numpy as np
         import SimpleITK
@@ -138,6 +172,8 @@ class FakeEngine:
                     message="Window",
                 )
                 time.sleep(0.1)
+        if mode == "previews":
+            self.previews(request)
         image = SimpleITK.ReadImage(request["volumes"][0])
         values = SimpleITK.GetArrayFromImage(image).astype(np.float32)
         values = values - values.mean() if request["method"] != "grad_cam" else np.maximum(values - values.mean(), 0)

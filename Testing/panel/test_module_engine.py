@@ -96,6 +96,32 @@ def test_each_method_by_clicks_is_the_librarys_or_refuses_as_it_does(real: Any, 
     assert real.foregrounds() == {mapNode.GetID()}
 
 
+def test_the_real_engines_map_grows_in_one_node(real: Any, files: Path) -> None:
+    import slicer
+
+    open_(real, files, "bright.pt2")
+    real.chooseMethod("Occlusion sensitivity")
+    for name, voxels in (("window", 3), ("stride", 1)):
+        for spin in real.desk.method.form.editors[name].spins:
+            spin.setValue(voxels)
+    seen: list[Any] = []
+    shown = real.desk._onPreview
+
+    def watched(node: Any, event: Any) -> None:
+        shown(node, event)
+        seen.append((node.GetID(), real.count(), real.foregrounds(), np.array(slicer.util.arrayFromVolume(node))))
+
+    real.desk._onPreview = watched
+    try:
+        mapNode = real.apply()
+    finally:
+        real.desk._onPreview = shown
+    assert seen
+    assert {(node, count) for node, count, *_ in seen} == {(mapNode.GetID(), real.count())}
+    assert all(layers == {mapNode.GetID()} for *_, layers, _ in seen)
+    assert not np.array_equal(seen[0][-1], slicer.util.arrayFromVolume(mapNode))
+
+
 def test_every_method_of_the_engine_has_a_form_and_a_card(real: Any) -> None:
     real.addVolume()
     for name, card in real.desk.catalog.methods.items():

@@ -10,7 +10,7 @@ from XAIExplainPanels import record
 from XAIExplainPanels.casePanel import CasePanel
 from XAIExplainPanels.displayPanel import DisplayPanel
 from XAIExplainPanels.figures import duration
-from XAIExplainPanels.layers import jumpTo
+from XAIExplainPanels.layers import jumpTo, sliceOffsets
 from XAIExplainPanels.methodPanel import MethodPanel
 from XAIExplainPanels.modelPanel import ModelPanel
 from XAIExplainPanels.modelState import ModelState
@@ -37,6 +37,9 @@ class Desk:
         self._refreshing = False
         self._predictNext = False
         self._closed = False
+        self._running = None
+        self._shownBefore = (None, "overlay")  # the map and the view before the run
+        self._jumpedTo = None  # where a run's first preview took the slices
         self._arrived = None  # ID of a map that came while another module was open
         self.case = CasePanel(self)
         self.modelPanel = ModelPanel(self)
@@ -167,6 +170,9 @@ class Desk:
         node = self.parameterNode
         card = self.catalog.methods.get(node.method, {})
         volumeIDs, started = self.volumeIDs(), time.time()
+        self._shownBefore = (node.mapVolume.GetID() if node.mapVolume is not None else None, node.viewMode)
+        self._jumpedTo = None
+        self._running = None
         self.run.begin()
         try:
             run = self.logic.explain(
@@ -174,7 +180,7 @@ class Desk:
                 parameters=self.method.parameters(), outputNode=node.outputVolume, wait=False,
                 moreVolumeNodes=self.volumes()[1:], consent=self.model.consent, memory=node.memoryLimit,
                 seed=node.randomSeed, title=card.get("title", ""), onProgress=self.run.progress,
-                onFailed=self._onFailed,
+                onFailed=self._onFailed, onPreview=self._onPreview,
                 onFinished=lambda mapNode, answer: self._onFinished(mapNode, answer, volumeIDs, started),
             )  # fmt: skip
         except XAIError as error:
@@ -208,16 +214,46 @@ class Desk:
         self.log(_("{name}: {message}").format(name=mapNode.GetName(), message=message))
         self.run.end(message)
 
+    def _onPreview(self, mapNode, event):
+        if self._closed:
+            return
+        if self.parameterNode is not None:
+            self._show(mapNode)
+        else:
+            self._arrived = mapNode.GetID()
+        self.run.preview(event)
+
     def _show(self, mapNode):
+        """Show a map where it is strongest; slices that the user has moved since the first preview stay there."""
         self.parameterNode.mapVolume = mapNode
         self.displayPanel.showNow()
+        if self._jumpedTo is not None and (self.logic.busy or self._jumpedTo != sliceOffsets()):
+            return
         position, _value = peakPosition(mapNode)
         if position is not None:
             jumpTo(position)
+            self._jumpedTo = sliceOffsets()
+
+    def _showFormer(self):
+        """Show what was shown before the previews of a run that was not finished."""
+        mapID, viewMode = self._shownBefore
+        self._arrived = None
+        if self.parameterNode is None:
+            self._arrived = mapID
+            return
+        former = slicer.mrmlScene.GetNodeByID(mapID) if mapID else None
+        if former is None:
+            self.displayPanel.onRestore()
+            return
+        self.parameterNode.mapVolume = former
+        self.displayPanel.showNow()
+        self.parameterNode.viewMode = viewMode
 
     def _onFailed(self, error):
         if self._closed:
             return
+        if self._running is not None and self._running.former is not None and not slicer.mrmlScene.IsClosing():
+            self._showFormer()
         if isinstance(error, CancelledError):
             self.log(_("Cancelled."))
             self.run.end(_("Cancelled; nothing was changed."))

@@ -46,13 +46,14 @@ class Engine:
         """What the engine's process wrote, as text."""
         return "\n".join(str(line) for line in (self._client.log if self._client is not None else []))
 
-    def request(self, command, onResult=None, onError=None, onProgress=None, **fields):
+    def request(self, command, onResult=None, onError=None, onProgress=None, onPreview=None, **fields):
         """
         Ask the engine; returns the job at once.
 
         :param onResult: called with the result (dict or list).
         :param onError: called with the error event: kind, message, hint.
         :param onProgress: called with each progress event: fraction, elapsed, remaining, message.
+        :param onPreview: called with each map that is on its way: map (a file), stage, display, diagnostics.
         """
 
         def onEvent(event):
@@ -63,6 +64,8 @@ class Engine:
                 onError(event)
             elif kind == "progress" and onProgress:
                 onProgress(event)
+            elif kind == "preview" and onPreview:
+                onPreview(event)
 
         job = self.client.request(command, onEvent, **fields)
         if not self._timer.active:

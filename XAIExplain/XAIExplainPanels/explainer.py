@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainPanels import exchange, record
+from XAIExplainPanels.former import Former
 
 GIGABYTE = 1024**3
 
@@ -19,12 +20,16 @@ class Run:
     :param onFinished: called with the map's node and the engine's answer.
     :param onFailed: called with an XAIError; CancelledError if the user or the program stopped it.
     :param onProgress: called with the engine's progress event.
+    :param onPreview: called with the map's node and the engine's event, when a map that is on its way is in the node.
+        Without it none is asked for.
     """
 
-    def __init__(self, question, outputNode, onFinished=None, onFailed=None, onProgress=None):
+    def __init__(self, question, outputNode, onFinished=None, onFailed=None, onProgress=None, onPreview=None):
         self.question = question
         self.outputID = outputNode.GetID() if outputNode is not None else None
         self.onFinished, self.onFailed, self.onProgress = onFinished, onFailed, onProgress
+        self.onPreview = onPreview
+        self.former = None  # what the node was before the first preview
         self.job = None
         self.path = None
         self.done = False
@@ -68,13 +73,16 @@ class Explainer:
         run.path = self.folder.mapFile()
         self.run = run
         fields = {"memory": int(memory * GIGABYTE)} if memory else {}
+        if run.onPreview and Former.canBeKept(outputNode):
+            fields["preview"] = True
         run.job = self.engine.request(
             "explain",
             lambda answer: self._onResult(run, answer),
             lambda event: self._onError(run, event),
             lambda event: self._onProgress(run, event),
+            lambda event: self._onPreview(run, event),
             volumes=paths, model=model, consent=consent, method=method, target=target,
-            parameters=parameters, output=run.path, seed=int(seed), **fields,
+            parameters=parameters, output=run.path, compressed=False, seed=int(seed), **fields,
         )  # fmt: skip
         return run
 
@@ -110,6 +118,29 @@ class Explainer:
         if not run.done and run.onProgress:
             run.onProgress(event)
 
+    def _onPreview(self, run, event):
+        """Put a map that is on its way into the node of the result; one that came too late is left out."""
+        volumeNode = slicer.mrmlScene.GetNodeByID(run.question["volume"])
+        node = slicer.mrmlScene.GetNodeByID(run.outputID) if run.outputID else None
+        if run.done or volumeNode is None or (run.outputID and node is None):
+            return  # a map that the user deleted meanwhile does not come back before the result
+        made = node is None
+        if made:
+            node = self._makeNode(run, volumeNode, {**event, "display": {}})
+        former = run.former or Former(node, made)
+        try:
+            former.makeRoom()
+            exchange.readMap(event.get("map"), volumeNode, node)
+        except XAIError:
+            if run.former is None:
+                former.restore()
+            return
+        run.former, run.outputID = former, node.GetID()
+        node.CreateDefaultDisplayNodes()
+        record.writeRecord(node, volumeNode, run.question, event)
+        if run.onPreview:
+            run.onPreview(node, event)
+
     def _onError(self, run, event):
         if event.get("kind") == "cancelled":
             self._fail(run, CancelledError())
@@ -123,6 +154,8 @@ class Explainer:
             return
         self._end(run)
         run.error = error
+        if run.former is not None:
+            run.former.restore()
         if run.onFailed:
             run.onFailed(error)
 
@@ -149,10 +182,7 @@ class Explainer:
             run.notes.append(_("The output was deleted meanwhile, so the map is in a new volume."))
         made = node is None
         if made:
-            node = slicer.vtkMRMLScalarVolumeNode()
-            node.SetName(slicer.mrmlScene.GenerateUniqueName(mapName(volumeNode, run, answer)))
-            node.SetAttribute("XAIExplain.Method", run.question["method"])  # the map selectors filter by it
-            node = slicer.mrmlScene.AddNode(node)
+            node = self._makeNode(run, volumeNode, answer)
         try:
             exchange.readMap(answer.get("map") or run.path, volumeNode, node)
         except XAIError:
@@ -162,6 +192,12 @@ class Explainer:
         node.CreateDefaultDisplayNodes()
         record.writeRecord(node, volumeNode, run.question, answer)
         return node
+
+    def _makeNode(self, run, volumeNode, answer):
+        node = slicer.vtkMRMLScalarVolumeNode()
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(mapName(volumeNode, run, answer)))
+        node.SetAttribute("XAIExplain.Method", run.question["method"])  # the map selectors filter by it
+        return slicer.mrmlScene.AddNode(node)
 
     def _end(self, run):
         run.done = True

@@ -91,3 +91,9 @@ def jumpTo(position):
     slicer.vtkMRMLSliceNode.JumpAllSlices(
         slicer.mrmlScene, position[0], position[1], position[2], slicer.vtkMRMLSliceNode.OffsetJumpSlice
     )
+
+
+def sliceOffsets():
+    """Where each slice view cuts, by its name; to tell whether the user has moved it."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    return {node.GetID(): round(node.GetSliceOffset(), 3) for node in nodes}

@@ -16,6 +16,7 @@ class RunPanel(Panel):
         self._message = ""
         self._isError = False
         self._cancelling = False
+        self._stage = ""
         self.ui.progressBar.visible = False
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
 
@@ -43,6 +44,7 @@ class RunPanel(Panel):
 
     def begin(self):
         self._cancelling = False
+        self._stage = ""
         self.ui.progressBar.setRange(0, 0)
         self.ui.progressBar.setFormat("")
         self.say(_("Starting..."))
@@ -57,10 +59,20 @@ class RunPanel(Panel):
             self.ui.progressBar.setValue(int(1000 * fraction))
             self.ui.progressBar.setFormat("%p %")
         words = [str(event.get("message") or _("Explaining"))]
+        words = [self._stage, *words] if self._stage else words
         words.append(_("{time} so far").format(time=duration(event.get("elapsed") or 0)))
         if event.get("remaining") is not None:
             words.append(_("about {time} left").format(time=duration(event["remaining"])))
         self.say(", ".join(words))
+
+    def preview(self, event):
+        """A map that is on its way is shown: say so, with the progress that follows."""
+        if self._cancelling:
+            return
+        stage = event.get("stage") or {}
+        self._stage = _("Preview {number} of {count}: {what}").format(
+            number=stage.get("number", ""), count=stage.get("of", ""), what=stage.get("text", ""))
+        self.say(self._stage)
 
     def end(self, message="", isError=False):
         self._cancelling = False
