@@ -102,10 +102,11 @@ class Method:
         raise TypeError(f"{type(self).__name__} does not define explain()")
 
     @classmethod
-    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:
+    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | tuple[str, ...] | None:
         """The node at which the method's walk back from the case's own answer ends, where it makes one such walk.
 
-        The first pass then keeps what the walk reads, and is the only one. None is for all other methods.
+        The first pass then keeps what the walk reads, and is the only one. A tuple names further nodes whose values
+        the method will ask for. None is for all other methods.
         """
         return None
 

@@ -28,6 +28,7 @@ from XAIExplainLib.target_combined import Target
 if TYPE_CHECKING:
     from XAIExplainLib.method import Attribution
 
+Start = str | tuple[str, ...] | None  # a node, or one and others whose values are wanted; None is nowhere
 Seed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 LARGEST_BATCH = 32
@@ -56,7 +57,8 @@ class Question:
     cancel : callable or None
         Gives True when the user wants to stop.
     walk_start : callable or None
-        Gives the node to which the first walk will go, so that the first pass keeps what it reads.
+        Gives the node to which the first walk will go, so that the first pass keeps what it reads; or a tuple of it
+        and of others whose values will be asked for with it.
     walk_table : Table
         The rules of that walk.
     preview : callable or None
@@ -79,7 +81,7 @@ class Question:
     def __init__(
         self, model: Model, prepared: Prepared, target: Target, memory: int, seed: int = 0,
         progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
-        walk_start: Callable[[Graph], str | None] | None = None, walk_table: Table = DERIVATIVES,
+        walk_start: Callable[[Graph], Start] | None = None, walk_table: Table = DERIVATIVES,
         preview: Callable[[Attribution], None] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.prepared, self.target, self.memory = model, prepared, target, memory
@@ -194,22 +196,24 @@ class Question:
             rest = [self.model(part, self.tile_done) for part in x[1:].split(self.batch)] if len(x) > 1 else []
         return self._finite(torch.cat([*first, *rest]))
 
-    def _kept_pass(self, walk_start: Callable[[Graph], str | None], table: Table) -> torch.Tensor | None:
+    def _kept_pass(self, walk_start: Callable[[Graph], Start], table: Table) -> torch.Tensor | None:
         """The answer by a pass over the graph that keeps what the first walk reads; None where that cannot be."""
         if self.tiled is not None:
             return None
         try:
             graph = self.graph()
-            start = walk_start(graph)
+            found = walk_start(graph)
+            start, *others = found if isinstance(found, tuple) else (found,)
             if start is None or graph.static_batch not in (None, 1):
                 return None
             plan, needed = self._plan(graph, start, table)
+            needed = walk_bytes(graph, plan, self.x.element_size(), set(others)) if others else needed
         except XAIError:
             return None  # the method itself, or the network's own pass, says what is wrong
         if needed > self.memory:
             return None
         self._cost = cost_of(graph, self.x.element_size())
-        values = plan.forth(graph, self.x, self.check)
+        values = plan.forth(graph, self.x, self.check, set(others))
         output: torch.Tensor = values[graph.output]
         self._first_pass = start, table, values
         output = output[:, None] if output.dim() == 1 and self.model.task == "regression" else output

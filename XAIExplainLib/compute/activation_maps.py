@@ -323,7 +323,7 @@ def answers_with(question: Question, graph: Graph, layer: MapLayer, sample: int,
 
 def asked_again(
     question: Question, model: Model, prepared: Prepared, first: float, last: float,
-    walk_start: Callable[[Graph], str | None] | None = None,
+    walk_start: Callable[[Graph], str | tuple[str, ...] | None] | None = None,
 ) -> Question:  # fmt: skip
     """The same question to another network, or about the image at another resolution.
 

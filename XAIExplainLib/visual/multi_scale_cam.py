@@ -72,8 +72,9 @@ class MultiScaleCam(Method):
     )  # fmt: skip
 
     @classmethod
-    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:
-        return _start(graph, _layers(graph, parameters["layers"]))
+    def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | tuple[str, ...] | None:
+        layers = _layers(graph, parameters["layers"])
+        return (_start(graph, layers), *(layer.layer.node for layer in layers))
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         factors = _factors(parameters["resolutions"])
