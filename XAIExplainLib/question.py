@@ -350,7 +350,7 @@ class Question:
         batch_for(needed, self.memory, 1, "The gradient")
         real = len(x)
         x, samples = _filled(x, graph.static_batch), _filled(samples, graph.static_batch)
-        values = self._taken(start, table, x)
+        values = self.taken(start, table, x)
         values = values or plan.forth(graph, x, self.check, more)
         if more - values.keys():  # the first pass did not keep them, but what lies before them
             values.update(graph.run(x, keep=more - values.keys(), check=self.check, start=values))
@@ -365,7 +365,7 @@ class Question:
         gradient = walk(graph, table, values, cotangent, start, plan.path, self.check, visit)
         return values[start][:real], gradient[:real], score[:real]
 
-    def _taken(self, start: str, table: Table, x: torch.Tensor) -> dict[str, Any] | None:
+    def taken(self, start: str, table: Table, x: torch.Tensor) -> dict[str, Any] | None:
         """What the first pass kept for a walk from the case itself to `start`; given once, to be freed after it."""
         if self._first_pass is None or x.data_ptr() != self.x.data_ptr() or len(x) != len(self.x):
             return None

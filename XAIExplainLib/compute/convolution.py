@@ -43,7 +43,7 @@ def convolve(
     torch.Tensor
         Shape (N, C', *cells).
     """
-    if _fits(x, weight):
+    if onednn_takes(x, weight):
         return torch.ops.aten.mkldnn_convolution(
             x, weight, bias, list(padding), list(stride), list(dilation), groups
         )  # fmt: skip
@@ -77,7 +77,7 @@ def transposed(
     torch.Tensor
         Of `shape`.
     """
-    if _fits(cotangent, weight):
+    if onednn_takes(cotangent, weight):
         if groups == 1 and max(dilation) == 1 and _taps_pay(weight, stride):
             return _by_taps(cotangent, weight, shape, stride, padding)
         beyond = [
@@ -98,7 +98,8 @@ def transposed(
     return gradient
 
 
-def _fits(x: torch.Tensor, weight: torch.Tensor) -> bool:
+def onednn_takes(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether oneDNN can be asked directly for a convolution of `x` (N, C, *spatial) with `weight`."""
     return (
         _ONEDNN is not None
         and bool(torch.backends.mkldnn.enabled)

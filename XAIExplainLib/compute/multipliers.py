@@ -125,7 +125,7 @@ def compare(question: Question, backgrounds: Sequence[torch.Tensor], table: Tabl
         missing = (graph.static_batch or real) - real  # a program of one batch size gets the last sample again
         x, samples = (torch.cat([part, *[part[-1:]] * missing]) for part in (question.x[rows], samples))
         whole = question.x if real == question.samples and not missing else x
-        image = question._taken(graph.input, table, whole) or graph.run(x, keep=kept, check=question.check)
+        image = question.taken(graph.input, table, whole) or graph.run(x, keep=kept, check=question.check)
         image[OF_IMAGE] = {}
         for number, background in enumerate(backgrounds):
             question.progress(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from XAIExplainLib.compute.convolution import convolve, transposed
+from XAIExplainLib.compute.convolution import convolve, onednn_takes, transposed
 from XAIExplainLib.compute.graph import Graph, call, operation
 from XAIExplainLib.compute.patches import Patch, Places, Surroundings, paste
 from XAIExplainLib.compute.steps import IN_PLACE, MOVED, PRODUCTS, Around, Step, Values, argument_of, taken
@@ -92,7 +92,7 @@ class Convolution(Windowed):
         return self._convolved(region, [0] * self.dims)
 
     def _convolved(self, x: torch.Tensor, padding: list[int]) -> torch.Tensor:
-        if not _onednn(x, self.weight):
+        if not onednn_takes(x, self.weight):
             made = convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
             return self._finish(made)
         if self._packed is None:
@@ -233,10 +233,3 @@ class Transposed(Step):
             pads = [n for p, wanted, own in reversed(list(cut)) for n in (-p, wanted + p - own)]
             made = torch.nn.functional.pad(made, pads)
         return made if self.bias is None else made.add_(self.bias.reshape(-1, *[1] * self.dims))
-
-
-def _onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    return bool(
-        torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32 and weight.dim() in (4, 5) and x.numel() > 0
-    )  # fmt: skip
