@@ -15,6 +15,8 @@ SHARED = ROOT.parent / "shared" / "data"
 # Before torch is loaded: the test machine has two cores, and more threads only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Every test exports its own graphs; the tests of the kept ones name a folder.
+os.environ["XAI_CACHE"] = "off"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -62,6 +64,26 @@ def test_an_unknown_name_brings_its_neighbours(wrong, near):
     with pytest.raises(XAIError, match=f"no method called {wrong}") as caught:
         get_method(wrong)
     assert near in caught.value.hint
+
+
+def test_a_method_is_called_as_its_file():
+    """So that one is found without the others."""
+    assert all(method.__module__ == f"XAIExplainLib.{method.chapter}.{name}" for name, method in methods().items())
+
+
+def test_one_method_is_imported_without_the_others():
+    code = (
+        "import sys; from XAIExplainLib.method import get_method; print(get_method('grad_cam').title);"
+        "print(*(name for name in sys.modules if name.startswith('XAIExplainLib.visual.')))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split("\n")[:2] == ["Grad-CAM", "XAIExplainLib.visual.grad_cam"]
+
+
+@pytest.mark.parametrize("name", ["..engine", "visual", "", None, 3, "__init__", "grad_cam.GradCAM"])
+def test_what_is_no_name_of_a_method_is_refused(name):
+    with pytest.raises(XAIError, match="no method called"):
+        get_method(name)
 
 
 def test_a_name_like_no_other_brings_all():

@@ -74,6 +74,8 @@ class Method:
         What a value is, for the legend.
     citation, caution : str
         The paper, and what the survey warns of.
+    by_boxes : bool
+        Whether it asks for the scores of variations in boxes (`perturbation.covered_scores`).
     proof : str
         What independent result it was found equal to, in a phrase for the card.
     parameters : tuple of Parameter
@@ -94,6 +96,7 @@ class Method:
     summary: ClassVar[str]
     citation: ClassVar[str]
     caution: ClassVar[str]
+    by_boxes: ClassVar[bool] = False
     proof: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
 
@@ -177,6 +180,19 @@ def methods() -> dict[str, type[Method]]:
     return {method.name: method for method in sorted(_registry.values(), key=place)}
 
 
+def _import(name: str) -> None:
+    """Import the file of that name, where the method of that name stands; all files take half a second."""
+    if not str(name).isidentifier():
+        return
+    for chapter in CHAPTERS:
+        home = f"XAIExplainLib.{chapter}.{name}"
+        try:
+            importlib.import_module(home)
+        except ModuleNotFoundError as error:
+            if error.name not in (home, f"XAIExplainLib.{chapter}"):
+                raise
+
+
 def get_method(name: str) -> type[Method]:
     """The method called `name`.
 
@@ -185,6 +201,10 @@ def get_method(name: str) -> type[Method]:
     XAIError
         If there is none; the hint names the nearest ones.
     """
+    if name not in _registry:
+        _import(name)
+    if name in _registry:
+        return _registry[name]
     known = methods()
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or list(known)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 if TYPE_CHECKING:
     from XAIExplainLib.prepared import Prepared
@@ -112,9 +111,10 @@ def answer_of_logits(
     if task == "regression":
         probabilities = None
     elif task == "multilabel" or rows.shape[1] == 1:
-        probabilities = special.expit(rows).mean(axis=0)
+        probabilities = np.exp(-np.logaddexp(0.0, -rows)).mean(axis=0)
     else:
-        probabilities = special.softmax(rows, axis=1).mean(axis=0)
+        odds = np.exp(rows - rows.max(axis=1, keepdims=True))
+        probabilities = (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
     together = {}
     if probabilities is not None:
         join = max if task == "multilabel" else sum

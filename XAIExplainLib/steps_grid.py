@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import ndimage
 
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.geometry import Geometry, nearest_axes, resample
@@ -151,6 +150,8 @@ def _stretch(
     start = (np.array(geometry.size) - 1) / 2 - step * (size - 1) / 2
     goal = geometry.moved(start.tolist(), size.tolist(), step.tolist())
     if antialias and step.max() > 1:
+        from scipy import ndimage  # which a start should not wait for
+
         sigma = (0.0, *(max(0.0, (s - 1) / 2) for s in step[::-1]))
         data = ndimage.gaussian_filter(data, sigma, mode="nearest")
     return _onto(data, geometry, goal, order, 0.0)

@@ -18,6 +18,8 @@ from XAIExplainLib.compute.pooling import max_pool_with_places, max_unpool
 from XAIExplainLib.compute.reverse import Rule, Step, Table
 from XAIExplainLib.errors import XAIError
 
+_SMALL = 1 << 16  # numbers
+
 
 def _vjp(step: Step, cotangent: Any, values: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Differentiate one operation by autograd, at the given values of its arguments."""
@@ -37,9 +39,7 @@ def _vjp(step: Step, cotangent: Any, values: dict[str, Any]) -> dict[str, torch.
     if not pairs:
         return {}
     try:
-        gradients = torch.autograd.grad(
-            [value for value, _ in pairs], list(leaves.values()), [seed for _, seed in pairs], allow_unused=True
-        )
+        gradients = brought_back(pairs, list(leaves.values()))
     except (NotImplementedError, RuntimeError) as error:
         if "derivative" not in str(error) and "not implemented" not in str(error):
             raise
@@ -48,6 +48,21 @@ def _vjp(step: Step, cotangent: Any, values: dict[str, Any]) -> dict[str, torch.
             "Use a method that needs only scores, such as occlusion.",
         ) from error
     return {name: gradient for name, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
+
+
+def brought_back(pairs: list[tuple[torch.Tensor, torch.Tensor]], leaves: list[torch.Tensor]) -> tuple[Any, ...]:
+    """The gradients at `leaves` of (value, cotangent) pairs, None where a value does not depend on one.
+
+    Few numbers go by their sum, which is the same to the bit: for cotangents that it is given torch imports sympy,
+    0.4 s.
+    """
+    if sum(seed.numel() for _, seed in pairs) <= _SMALL and not any(seed.is_complex() for _, seed in pairs):
+        with torch.enable_grad():
+            end = torch.stack([(value * seed).sum() for value, seed in pairs]).sum()
+        return torch.autograd.grad(end, leaves, allow_unused=True)
+    return torch.autograd.grad(
+        [value for value, _ in pairs], leaves, [seed for _, seed in pairs], allow_unused=True
+    )  # fmt: skip
 
 
 def _by_values(step: Step, cotangent: Any) -> dict[str, torch.Tensor]:
@@ -218,4 +233,3 @@ DERIVATIVES = Table(
     },
     otherwise=BY_VALUES,
 )
-

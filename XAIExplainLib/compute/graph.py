@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from XAIExplainLib.allocator import release_after
-from XAIExplainLib.compute.exported import answer_of, bound, constants_of, first_line, sizes_of, solved
+from XAIExplainLib.compute.exported import Parts, first_line, parts_of
 from XAIExplainLib.compute.fast import FAST, FRESH
 from XAIExplainLib.errors import XAIError
 
@@ -70,36 +69,20 @@ class Graph:
     def __init__(
         self, program: torch.export.ExportedProgram, output: int | str | None = None, shape: tuple[int, ...] = ()
     ) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch copies its own trees by a deprecated name
-                program = program.run_decompositions({})
-        except Exception as error:  # noqa: BLE001 - torch 2.13 fails so on some loaded programs with sizes such as 4 * s
-            raise XAIError(
-                f"torch cannot show the operations of this program ({type(error).__name__}: {first_line(error)}).",
-                "Export it for one size of image, or use gradient, integrated_gradients or occlusion.",
-            ) from error
-        self.constants = constants_of(program)
-        users = [
-            spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"
-        ]  # fmt: skip
-        if len(users) != 1:
-            raise XAIError(
-                f"The network takes {len(users)} inputs.",
-                "Wrap it in a module that takes one tensor, with the inputs as channels.",
-            )
-        self.input = users[0]
-        self.nodes = [node for node in program.graph.nodes if node.op == "call_function"]
-        self.output = answer_of(program, output)
-        self._sizes = {node.name: sizes_of(node) for node in program.graph.nodes}
-        self.kinds = {  # the type of each tensor's numbers
-            node.name: node.meta["val"].dtype
-            for node in program.graph.nodes
-            if isinstance(node.meta.get("val"), torch.Tensor)
-        }
-        batch = self._sizes[self.input][0]
-        self._batch_symbol = batch
-        self._bind_sizes(shape)
+        self._take(parts_of(program, output, shape))
+
+    @classmethod
+    def of(cls, parts: Parts) -> Graph:
+        """The graph of an exported program that was taken apart."""
+        graph = cls.__new__(cls)
+        graph._take(parts)
+        return graph
+
+    def _take(self, parts: Parts) -> None:
+        self.input, self.output, self.nodes = parts.input, parts.output, parts.nodes
+        self.constants, self.homes = parts.constants, parts.homes
+        self.kinds, self.sizes = parts.kinds, parts.sizes
+        batch = self.sizes[self.input][0]
         self.static_batch = batch if isinstance(batch, int) else None
         self.operations = {node.name: operation(node) for node in self.nodes}
         self.dependent = _dependent(self.nodes, self.input)
@@ -109,19 +92,6 @@ class Graph:
         self._shapes: dict[tuple[str, int], tuple[int, ...]] = {}
         _refuse_training_mode(self.nodes)
 
-    def _bind_sizes(self, shape: tuple[int, ...]) -> None:
-        """Put numbers in place of the sizes of an image that the program leaves open."""
-        declared = self._sizes[self.input][1:]
-        known = solved(declared, shape) if shape else {}
-        if known is None:
-            wanted = ", ".join(str(size) if isinstance(size, int) else "any" for size in declared)
-            raise XAIError(
-                f"The program was exported for images of shape ({wanted}), and this one has the shape {shape}.",
-                "Give a preprocessing that makes images of that size, or export it with dynamic shapes.",
-            )
-        for name, sizes in self._sizes.items():
-            self._sizes[name] = tuple(size if isinstance(size, int) else bound(size, known) for size in sizes)
-
     def __iter__(self) -> Iterator[torch.fx.Node]:
         return iter(self.nodes)
 
@@ -130,15 +100,14 @@ class Graph:
         key = name, samples
         if key not in self._shapes:
             self._shapes[key] = tuple(
-                size if isinstance(size, int) else int(size.subs(self._batch_symbol, samples))
-                for size in self._sizes[name]
-            )
+                size if isinstance(size, int) else size.of(samples) for size in self.sizes[name]
+            )  # fmt: skip
         return self._shapes[key]
 
     def sample_shape(self, name: str) -> tuple[int, ...] | None:
         """The shape without the batch axis, or None where the first axis is not the batch."""
-        sizes = self._sizes[name]
-        return self.shape(name, 1)[1:] if len(sizes) > 1 and sizes[0] == self._batch_symbol else None
+        sizes = self.sizes[name]
+        return self.shape(name, 1)[1:] if len(sizes) > 1 and sizes[0] == self.sizes[self.input][0] else None
 
     @property
     def dtype(self) -> torch.dtype:

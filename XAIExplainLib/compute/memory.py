@@ -222,6 +222,11 @@ class _Counter(TorchDispatchMode):
         self.live = self.total = 0
         self.peak = self.products = 0.0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would import its compiler, 1.5 s, in order to tell it to leave this alone."""
+        return False
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor):

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from XAIExplainLib.compute.derivatives import brought_back
 from XAIExplainLib.compute.graph import operation, resolve
 from XAIExplainLib.compute.relevance import (
     BATCH_NORMS,
@@ -266,7 +267,7 @@ def _mixing(table: RelevanceTable, node: torch.fx.Node, path: set[str]) -> Rule 
             values = {**step.values, source.name: leaf}
             z = node.target(*resolve(node.args, values), **resolve(node.kwargs, values))  # type: ignore[operator]
         s = divided(relevance, z.detach(), table.settings.stabiliser if signed else TINY, table.ledger)
-        (found,) = torch.autograd.grad(z, leaf, s)
+        (found,) = brought_back([(z, s)], [leaf])
         return {source.name: x * found}
 
     return Rule(apply, inputs=True)
