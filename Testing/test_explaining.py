@@ -76,7 +76,8 @@ def test_the_map_lies_where_the_evidence_is(steps, method):
     result = explain(Model(Reader(), STEPS[steps]), case, method, 0, **parameters)
     assert result.geometry == case.geometry
     assert result.array.shape == array.shape
-    weight = np.where(result.array > 0.5 * result.array.max(), result.array, 0)
+    # Windows beside the one with most of the evidence have half of it, to the last digits.
+    weight = np.where(result.array > 0.49 * result.array.max(), result.array, 0)
     centre = [float((weight * np.arange(size).reshape([-1 if n == axis else 1 for n in range(3)])).sum() / weight.sum())
               for axis, size in enumerate(array.shape)]  # fmt: skip
     distance = np.linalg.norm((np.array(centre) - at) * (1.7, 0.9, 1.1))

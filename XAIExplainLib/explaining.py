@@ -105,7 +105,7 @@ def explain(
         question = Question(
             model, prepared, wanted, parse_memory(memory), seed, progress, cancel,
             None if kind.needs == "scores" else lambda graph: kind.walk_start(graph, settings),
-            kind.walk_table(settings) or DERIVATIVES, None if preview is None else show,
+            kind.walk_table(settings) or DERIVATIVES, None if preview is None else show, kind.by_boxes,
         )  # fmt: skip
         attribution = kind().explain(question, **settings)
         question.check()

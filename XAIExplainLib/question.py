@@ -16,6 +16,7 @@ from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.graphs import graph_of
 from XAIExplainLib.compute.memory import batch_for, cost_of, measured, walk_bytes
+from XAIExplainLib.compute.perturbation import first_pass
 from XAIExplainLib.compute.reverse import Plan, Table, planned, walk
 from XAIExplainLib.compute.sliding import TiledQuestion, no_layers
 from XAIExplainLib.compute.whole import WORTH_A_GRAPH, answers
@@ -63,6 +64,8 @@ class Question:
         The rules of that walk.
     preview : callable or None
         Takes maps that are on their way.
+    by_boxes : bool
+        Whether variations of the case in boxes will be asked for, so that the first pass keeps what they share.
 
     Attributes
     ----------
@@ -82,7 +85,7 @@ class Question:
         self, model: Model, prepared: Prepared, target: Target, memory: int, seed: int = 0,
         progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
         walk_start: Callable[[Graph], Start] | None = None, walk_table: Table = DERIVATIVES,
-        preview: Callable[[Attribution], None] | None = None,
+        preview: Callable[[Attribution], None] | None = None, by_boxes: bool = False,
     ) -> None:  # fmt: skip
         self.model, self.prepared, self.target, self.memory = model, prepared, target, memory
         self.x = prepared.tensor
@@ -95,8 +98,10 @@ class Question:
         self._fraction = 0.0
         self.check()
         self.tiled = TiledQuestion.of(self)
-        kept = self._kept_pass(walk_start, walk_table) if walk_start is not None and self.samples == 1 else None
-        self.output = self._outputs(self.x) if kept is None else self._finite(kept)
+        kept = first_pass(self) if by_boxes else None
+        if kept is None and walk_start is not None and self.samples == 1:
+            kept = self._kept_pass(walk_start, walk_table)
+        self.output = self._outputs(self.x) if kept is None else self._of_graph(kept)
         self.score: Score = target.bind(model, self.output, prepared)
         self.scores_of_case = self.score(self.output)
 
@@ -212,13 +217,17 @@ class Question:
             return None  # the method itself, or the network's own pass, says what is wrong
         if needed > self.memory:
             return None
-        self._cost = cost_of(graph, self.x.element_size())
         values = plan.forth(graph, self.x, self.check, set(others))
         output: torch.Tensor = values[graph.output]
         self._first_pass = start, table, values
+        return output
+
+    def _of_graph(self, output: torch.Tensor) -> torch.Tensor:
+        """The answer of a pass over the graph, as the model gives it."""
+        self._cost = cost_of(self.graph(), self.x.element_size())
         output = output[:, None] if output.dim() == 1 and self.model.task == "regression" else output
         self.model.infer_task(output, self.x)
-        return output
+        return self._finite(output)
 
     @staticmethod
     def _finite(output: torch.Tensor) -> torch.Tensor:
@@ -309,7 +318,7 @@ class Question:
     def walk_to(
         self, start: str, x: torch.Tensor, samples: torch.Tensor, graph: Graph, table: Table = DERIVATIVES,
         seed: Seed | None = None, visit: Callable[[str, Any], None] | None = None, also: dict[str, Any] | None = None,
-        derivative: torch.Tensor | None = None,
+        derivative: torch.Tensor | None = None, known: dict[str, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         """The value of a node and what the walk back to it brings: with the true derivatives, the scores' gradient.
 
@@ -335,6 +344,8 @@ class Question:
         derivative : torch.Tensor or None
             Of the scores by the output, of the shape of `x`'s output, where it is known: for one tile of a sliding
             window. The scores that are returned are then zero.
+        known : dict or None
+            By node name, values (B, ...) that take the place of what the network makes of `x` there.
 
         Returns
         -------
@@ -350,8 +361,8 @@ class Question:
         batch_for(needed, self.memory, 1, "The gradient")
         real = len(x)
         x, samples = _filled(x, graph.static_batch), _filled(samples, graph.static_batch)
-        values = self.taken(start, table, x)
-        values = values or plan.forth(graph, x, self.check, more)
+        values = self.taken(start, table, x) if known is None else None
+        values = values or plan.forth(graph, x, self.check, more, known)
         if more - values.keys():  # the first pass did not keep them, but what lies before them
             values.update(graph.run(x, keep=more - values.keys(), check=self.check, start=values))
         for name in also or ():

@@ -7,6 +7,7 @@ from Testing.compute.graphs import network_of
 from Testing.networks_zoo import BY_NAME
 from XAIExplainLib.compute import perturbation
 from XAIExplainLib.compute.perturbation import covered_scores
+from XAIExplainLib.explaining import explain
 from XAIExplainLib.model import Model
 from XAIExplainLib.question import Question
 from XAIExplainLib.target import ClassTarget
@@ -154,3 +155,27 @@ def test_slices_keep_their_bases_while_memory_allows(enough, monkeypatch):
             list(covered_scores(question, sample, boxes, lambda part: [contents[n] for n in part]))
     assert len(question.__dict__["bases"]) == (3 if enough else 1)
     assert question.diagnostics["incremental_error"] < 1e-5
+
+
+@pytest.mark.parametrize("name", ["plain", "resnet10", "odd"])
+def test_a_warm_graph_gives_the_first_pass_that_boxes_are_compared_with(name, monkeypatch):
+    network, x = network_of(name), BY_NAME[name].image(1)
+    model = Model(network, spatial_dims=3)
+    cold = explain(model, Volume(x[0].numpy()), "occlusion", 1, window=3, stride=2, memory=2**30)
+    monkeypatch.setattr(Model, "__call__", lambda *_: pytest.fail("the network itself was asked"))
+    warm = explain(model, Volume(x[0].numpy()), "occlusion", 1, window=3, stride=2, memory=2**30)
+    assert warm.diagnostics["engine"] == cold.diagnostics["engine"]
+    assert warm.array.tobytes() == cold.array.tobytes()
+    assert warm.diagnostics["score"] == pytest.approx(cold.diagnostics["score"], abs=1e-5)
+
+
+def test_a_first_pass_that_would_fill_the_memory_is_the_networks(monkeypatch):
+    network, x = network_of("plain"), BY_NAME["plain"].image(1)
+    model = Model(network, spatial_dims=3)
+    explain(model, Volume(x[0].numpy()), "occlusion", 1, window=3, stride=2, memory=2**30)
+    asked = []
+    monkeypatch.setattr(perturbation, "BYTES_OF_BASES", 0.0)
+    real = Model.__call__
+    monkeypatch.setattr(Model, "__call__", lambda self, x: asked.append(1) or real(self, x))
+    explain(model, Volume(x[0].numpy()), "occlusion", 1, window=3, stride=2, memory=2**30)
+    assert asked

@@ -78,7 +78,9 @@ class Panel:
 
     def order(self, mode: str) -> None:
         """Tell the small engine what is to go wrong."""
-        (self.folder / "mode").write_text(mode)
+        written = self.folder / "mode.new"
+        written.write_text(mode)
+        written.replace(self.folder / "mode")  # at no time is there an empty order, which means: go on
 
     def requests(self, command: str) -> list[dict[str, Any]]:
         """What the small engine was asked."""

@@ -135,7 +135,7 @@ class FakeEngine:
             self.send(
                 id=request["id"], event="preview", map=path, prediction=PREDICTION,
                 diagnostics={"score": 2.0, "warnings": []}, peak={"index": [0, 0, 0], "lps": [0, 0, 0], "value": 1.0},
-                stage={"number": number, "of": 3, "grid": [2, 2, 2], "share": 0.1, "text": "windows 8 voxels apart"},
+                stage={"number": number, "of": 3, "windows": 8, "share": 0.125, "text": "8 of 64 windows"},
                 display={"minimum": 0.0, "maximum": 1.0, "p01": 0.0, "p50": 0.0, "p99": 1.0, "signed": True,
                          "units": "score", "title": f"Occlusion, preview {number} of 3"},
             )  # fmt: skip

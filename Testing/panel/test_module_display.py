@@ -55,6 +55,39 @@ def test_threshold_hides_exactly_the_share_that_it_says(panel: Any) -> None:
     assert "Drawn from" in panel.desk.displayPanel.ui.rangeLabel.text
 
 
+@pytest.mark.parametrize("voxels", [(9, 10, 11), (128, 160, 128), (3, 1024, 1024)])
+def test_percentiles_of_strength(panel: Any, voxels: tuple[int, int, int]) -> None:
+    """Exact where all voxels are sorted; of many, some are, and they stand for the rest, in rows of any length too."""
+    import slicer
+    from XAIExplainPanels.strength import READ, SORTED, Strength
+
+    generator = np.random.default_rng(0)
+    array = (generator.normal(size=voxels) ** 3 * np.linspace(0.1, 5, voxels[2])).astype(np.float32)
+    array[generator.random(voxels) < 0.2] = 0
+    array.flat[:3] = 1000, 1e-6, -3e-7
+    found = Strength(slicer.util.addVolumeFromArray(array, np.eye(4), "map"))
+    size = np.sort(np.abs(array[array != 0]))
+    if array.size <= SORTED:
+        for percent in (0, 12.3, 50, 90, 99.9, 100):
+            assert found.at(percent) == pytest.approx(np.percentile(size, percent), rel=1e-4)
+    for percent in (10, 50, 90, 99, 99.9):
+        share = 100 * np.searchsorted(size, found.at(percent)) / size.size
+        assert abs(share - percent) < (0.2 if size.size < SORTED else 0.3)
+    assert found.at(0) == pytest.approx(size[0]) or array.size > READ
+    assert found.at(100) == max(abs(array.min()), array.max()) == 1000
+
+
+def test_values_that_are_no_numbers_have_no_strength(panel: Any) -> None:
+    import slicer
+    from XAIExplainPanels.strength import Strength
+
+    array = np.zeros((2, 3, 4), np.float32)
+    assert Strength(slicer.util.addVolumeFromArray(array, np.eye(4), "zero")).empty
+    array.flat[:4] = np.nan, np.inf, 2, -1
+    found = Strength(slicer.util.addVolumeFromArray(array, np.eye(4), "map"))
+    assert (found.at(0), found.at(50)) == (1, 1.5)
+
+
 def test_zero_is_never_drawn(panel: Any) -> None:
     mapNode = explained(panel)
     panel.desk.displayPanel.ui.hiddenSlider.value = 0.0

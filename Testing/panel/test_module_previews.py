@@ -49,7 +49,7 @@ def test_the_overlay_grows_in_one_node(panel: Any) -> None:
     assert node.GetAttribute("XAIExplain.Title") == "Occlusion, preview 1 of 3"
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
     assert "preview 1 of 3" in legend.GetTitleText()
-    assert "windows 8 voxels apart" in panel.message
+    assert "8 of 64 windows" in panel.message
     started_name = node.GetName()
     panel.order("past 1")
     panel.wait(lambda: "Preview 2 of 3" in panel.message, "no second preview")
@@ -64,6 +64,52 @@ def test_the_overlay_grows_in_one_node(panel: Any) -> None:
     assert array(node).max() > 2
     assert "Done" in panel.message
     assert files(panel) == []
+
+
+def test_a_map_is_drawn_once_and_its_voxels_are_ranked_once(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from XAIExplainPanels import display
+
+    drawn: list[str] = []
+    show, strength = display.MapDisplay.show, display.Strength
+    monkeypatch.setattr(display.MapDisplay, "show", lambda *args: drawn.append("draw") or show(*args))
+    monkeypatch.setattr(display, "Strength", lambda node: drawn.append("rank") or strength(node))
+    panel.addVolume()
+    panel.chooseMethod("Occlusion")
+    started(panel)  # the map's node is new
+    assert sorted(drawn) == ["draw", "rank"]
+    panel.order("past 1")
+    panel.wait(lambda: "Preview 2 of 3" in panel.message, "no second preview")
+    assert sorted(drawn) == ["draw", "draw", "rank", "rank"]
+    panel.order("")
+    panel.wait(lambda: not panel.logic.busy, "no end")
+    assert sorted(drawn) == ["draw"] * 3 + ["rank"] * 3
+    shown = panel.node.mapVolume.GetDisplayNode()
+    assert not shown.GetAutoWindowLevel() and not shown.GetAutoThreshold()
+    assert shown.GetWindowLevelMax() == pytest.approx(panel.logic.display.strength(panel.node.mapVolume).at(99.9))
+
+
+def test_of_a_preview_as_much_is_drawn_as_of_the_result(panel: Any) -> None:
+    """All that an eighth of the windows found is within the strongest tenth of the whole, so nearly all is drawn."""
+    import slicer
+    from XAIExplainPanels import record
+
+    panel.addVolume()
+    panel.chooseMethod("Occlusion")
+    started(panel)
+    node, display = panel.node.mapVolume, panel.logic.display
+    values = np.zeros((12, 14, 16), np.float32)
+    values[:, :, 0] = np.linspace(1, 101, 168).reshape(12, 14)
+    slicer.util.updateVolumeFromArray(node, values)
+    assert record.shareDone(node) == 0.125
+    assert display.threshold(node, panel.node) == pytest.approx(1 + 20, rel=1e-4)  # 10 / 0.125 percent are drawn
+    panel.desk.displayPanel.ui.hiddenSlider.value = 50.0
+    assert display.threshold(node, panel.node) == 1
+    panel.desk.displayPanel.ui.hiddenSlider.value = 90.0
+    panel.order("")
+    panel.wait(lambda: not panel.logic.busy, "no end")
+    assert record.shareDone(node) == 1
+    size = np.abs(array(node))
+    assert display.threshold(node, panel.node) == pytest.approx(np.percentile(size[size > 0], 90))
 
 
 @pytest.mark.parametrize("stage", [1, 2])

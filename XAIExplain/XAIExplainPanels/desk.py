@@ -180,7 +180,7 @@ class Desk:
                 parameters=self.method.parameters(), outputNode=node.outputVolume, wait=False,
                 moreVolumeNodes=self.volumes()[1:], consent=self.model.consent, memory=node.memoryLimit,
                 seed=node.randomSeed, title=card.get("title", ""), onProgress=self.run.progress,
-                onFailed=self._onFailed, onPreview=self._onPreview,
+                onFailed=self._onFailed, onPreview=self._onPreview, drawn=True,
                 onFinished=lambda mapNode, answer: self._onFinished(mapNode, answer, volumeIDs, started),
             )  # fmt: skip
         except XAIError as error:
@@ -225,8 +225,7 @@ class Desk:
 
     def _show(self, mapNode):
         """Show a map where it is strongest; slices that the user has moved since the first preview stay there."""
-        self.parameterNode.mapVolume = mapNode
-        self.displayPanel.showNow()
+        self.displayPanel.show(mapNode)
         if self._jumpedTo is not None and (self.logic.busy or self._jumpedTo != sliceOffsets()):
             return
         position, _value = peakPosition(mapNode)
@@ -245,8 +244,7 @@ class Desk:
         if former is None:
             self.displayPanel.onRestore()
             return
-        self.parameterNode.mapVolume = former
-        self.displayPanel.showNow()
+        self.displayPanel.show(former)
         self.parameterNode.viewMode = viewMode
 
     def _onFailed(self, error):

@@ -4,7 +4,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from XAIExplainPanels import colors
+from XAIExplainPanels import colors, record
 from XAIExplainPanels.layers import Layers
 from XAIExplainPanels.record import explainedVolume
 from XAIExplainPanels.strength import Strength, stateOf
@@ -26,12 +26,14 @@ class MapDisplay:
         return self._strength
 
     def threshold(self, mapNode, settings):
-        return self.strength(mapNode).threshold(settings.hiddenPercent)
+        """The weakest value that is drawn. Of a map on its way as much is drawn as of the whole, so less is hidden."""
+        drawn = (100 - settings.hiddenPercent) / record.shareDone(mapNode)
+        return self.strength(mapNode).threshold(max(0.0, 100 - drawn))
 
     def show(self, mapNode, settings):
         """Draw the map over the volume that it explains."""
-        self.update(mapNode, settings)
         self.layers.show(explainedVolume(mapNode), mapNode, settings.viewMode, settings.opacity)
+        self.update(mapNode, settings)  # after it: a legend of a map that no view shows yet would not be drawn
 
     def update(self, mapNode, settings):
         """Give the map's display the settings; the layers of the views stay."""
@@ -40,7 +42,7 @@ class MapDisplay:
         if mapNode.GetDisplayNode() is None:
             mapNode.CreateDefaultDisplayNodes()
         strength = self.strength(mapNode)
-        threshold = strength.threshold(settings.hiddenPercent)
+        threshold = self.threshold(mapNode, settings)
         full = strength.full(settings.fullColorPercent, threshold)
         signed = isSigned(mapNode)
         colorNode = self._colorNode(mapNode)

@@ -72,19 +72,21 @@ class DisplayPanel(Panel):
             display.update(mapNode, node)
             display.layers.setOpacity(mapNode, node.opacity if node.viewMode == "overlay" else 1.0)
 
-    def showNow(self):
-        """Draw the map in all slice views, whatever was drawn before."""
+    def show(self, mapNode):
+        """Draw a map in all slice views, whatever was drawn before; once, though the choice of another draws it too."""
         if self.node.viewMode == "volume":
             self.node.viewMode = "overlay"
         self._drawn = None
-        self.refresh()
+        self.node.mapVolume = mapNode
+        if self._drawn is None:
+            self.refresh()
 
     def _rangeText(self, mapNode):
         display = self.desk.logic.display
         strength = display.strength(mapNode)
         if strength.empty:
             return _("The map is zero everywhere: nothing in this volume speaks for or against the answer.")
-        threshold = strength.threshold(self.node.hiddenPercent)
+        threshold = display.threshold(mapNode, self.node)
         full = strength.full(self.node.fullColorPercent, threshold)
         units = mapNode.GetAttribute("XAIExplain.Units") or ""
         text = _("Drawn from {low} to {high} {units}").format(

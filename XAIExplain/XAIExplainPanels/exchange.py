@@ -141,7 +141,8 @@ def readMap(path, volumeNode, mapNode):
             _("The volume was moved or changed while the explanation ran. Run it again."),
         )
     with slicer.util.NodeModify(mapNode):
-        slicer.util.updateVolumeFromArray(mapNode, SimpleITK.GetArrayFromImage(image).astype(np.float32, copy=False))
+        voxels = SimpleITK.GetArrayViewFromImage(image)
+        slicer.util.updateVolumeFromArray(mapNode, voxels.astype(np.float32, copy=False))
         matrix = vtk.vtkMatrix4x4()
         volumeNode.GetIJKToRASMatrix(matrix)
         mapNode.SetIJKToRASMatrix(matrix)

@@ -22,13 +22,17 @@ class Run:
     :param onProgress: called with the engine's progress event.
     :param onPreview: called with the map's node and the engine's event, when a map that is on its way is in the node.
         Without it none is asked for.
+    :param drawn: whether the callbacks set the window of the map's display; Slicer then looks for none.
     """
 
-    def __init__(self, question, outputNode, onFinished=None, onFailed=None, onProgress=None, onPreview=None):
+    def __init__(
+        self, question, outputNode, onFinished=None, onFailed=None, onProgress=None, onPreview=None, drawn=False
+    ):
         self.question = question
         self.outputID = outputNode.GetID() if outputNode is not None else None
         self.onFinished, self.onFailed, self.onProgress = onFinished, onFailed, onProgress
         self.onPreview = onPreview
+        self.drawn = drawn
         self.former = None  # what the node was before the first preview
         self.job = None
         self.path = None
@@ -136,7 +140,7 @@ class Explainer:
                 former.restore()
             return
         run.former, run.outputID = former, node.GetID()
-        node.CreateDefaultDisplayNodes()
+        makeDisplay(node, run.drawn)
         record.writeRecord(node, volumeNode, run.question, event)
         if run.onPreview:
             run.onPreview(node, event)
@@ -189,7 +193,7 @@ class Explainer:
             if made:
                 slicer.mrmlScene.RemoveNode(node)
             raise
-        node.CreateDefaultDisplayNodes()
+        makeDisplay(node, run.drawn)
         record.writeRecord(node, volumeNode, run.question, answer)
         return node
 
@@ -212,6 +216,18 @@ class Explainer:
             for other in os.listdir(folder):
                 if stem and other.startswith(stem):
                     os.remove(os.path.join(folder, other))
+
+
+def makeDisplay(node, drawn):
+    """Give the map a display node, if it has none; where it is drawn by the caller, no window is looked for."""
+    if node.GetDisplayNode() is not None or not drawn:
+        node.CreateDefaultDisplayNodes()
+        return
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
+    display.AutoWindowLevelOff()
+    slicer.mrmlScene.AddNode(display)
+    display.SetDefaultColorMap()
+    node.SetAndObserveDisplayNodeID(display.GetID())
 
 
 def mapName(volumeNode, run, answer):

@@ -27,9 +27,11 @@ class Layers:
         self._remember()
         for composite in compositeNodes():
             newBackground = volumeNode is not None and composite.GetBackgroundVolumeID() != volumeNode.GetID()
-            composite.SetBackgroundVolumeID(volumeNode.GetID() if volumeNode is not None and mode != "map" else None)
-            composite.SetForegroundVolumeID(mapNode.GetID() if mode != "volume" else None)
-            composite.SetForegroundOpacity(1.0 if mode == "map" else opacity)
+            with slicer.util.NodeModify(composite):
+                composite.SetBackgroundVolumeID(
+                    volumeNode.GetID() if volumeNode is not None and mode != "map" else None)
+                composite.SetForegroundVolumeID(mapNode.GetID() if mode != "volume" else None)
+                composite.SetForegroundOpacity(1.0 if mode == "map" else opacity)
             if newBackground and mode != "map" and not self._showed(composite, volumeNode):
                 self._fit(composite)
 

@@ -5,6 +5,7 @@ import json
 import slicer
 
 VOLUME_REFERENCE = "XAIExplain.Volume"
+SHARE = "XAIExplain.Share"
 
 
 def isMap(node):
@@ -45,9 +46,15 @@ def writeRecord(mapNode, volumeNode, question, answer):
         "Units": str(display.get("units") or ""),
         "Title": str(display.get("title") or question["method"]),
     }
-    for name, value in attributes.items():
-        mapNode.SetAttribute("XAIExplain." + name, value)
-    mapNode.SetNodeReferenceID(VOLUME_REFERENCE, volumeNode.GetID())
+    with slicer.util.NodeModify(mapNode):
+        for name, value in attributes.items():
+            mapNode.SetAttribute("XAIExplain." + name, value)
+        share = (answer.get("stage") or {}).get("share")
+        if share:
+            mapNode.SetAttribute(SHARE, str(share))
+        else:
+            mapNode.RemoveAttribute(SHARE)
+        mapNode.SetNodeReferenceID(VOLUME_REFERENCE, volumeNode.GetID())
     placeUnder(mapNode, volumeNode)
 
 
@@ -63,6 +70,12 @@ def readRecord(mapNode):
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def shareDone(mapNode):
+    """The share of the work that is in the map: less than 1 while it is on its way."""
+    share = mapNode.GetAttribute(SHARE)
+    return float(share) if share else 1.0
 
 
 def explainedVolume(mapNode):

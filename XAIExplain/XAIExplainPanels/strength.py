@@ -4,8 +4,10 @@ import numpy as np
 import slicer
 import vtk
 
-# More voxels than this are sampled at a fixed step: a percentile of two million is exact enough for a slider.
-SAMPLES = 2_000_000
+# Of more voxels than these, some at a fixed step are read, and of those that say something, some are sorted: the share
+# of voxels below a percentile is off by less than 0.3 percent, and the panel does not stand still.
+READ = 2_000_000
+SORTED = 250_000
 
 
 class Strength:
@@ -18,12 +20,17 @@ class Strength:
     def __init__(self, mapNode):
         array = slicer.util.arrayFromVolume(mapNode)
         self.state = stateOf(mapNode)
-        flat = array.reshape(-1)
-        size = np.abs(flat[:: max(1, flat.size // SAMPLES)])
-        size = np.sort(size[np.isfinite(size) & (size > 0)])
-        self._percentiles = np.percentile(size, np.linspace(0, 100, 1001)) if size.size else np.zeros(1001)
         self.minimum = float(array.min())
         self.maximum = float(array.max())
+        size = np.abs(some(array.reshape(-1), READ))
+        size = size[(size > 0) & (size < np.inf)]
+        self._percentiles = np.zeros(1001)
+        if size.size:
+            few = np.sort(some(size, SORTED))
+            at = np.linspace(0, few.size - 1, 1001)
+            below = at.astype(int)
+            self._percentiles = few[below] + (at - below) * (few[np.minimum(below + 1, few.size - 1)] - few[below])
+            self._percentiles[[0, -1]] = size.min(), size.max()
 
     @property
     def empty(self):
@@ -43,6 +50,11 @@ class Strength:
     def full(self, percent, threshold):
         """The value that gets the last color: above the threshold, whatever the map is like."""
         return max(self.at(percent), threshold * 1.02, np.finfo(np.float32).tiny * 1e3)
+
+
+def some(values, most):
+    """Those at a fixed step, at most so many. The step is odd: an even one falls on the same columns in every row."""
+    return values if values.size <= most else values[:: -(-values.size // most) | 1]
 
 
 def stateOf(mapNode):

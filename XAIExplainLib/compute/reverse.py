@@ -187,10 +187,11 @@ class Plan:
     reading: set[str]
 
     def forth(
-        self, graph: Graph, x: torch.Tensor, check: Check = None, also: set[str] | None = None
-    ) -> dict[str, Any]:
-        """What the walk reads, by a run over the graph; and the values `also`."""
-        return graph.run(x, keep=self.kept | (also or set()), check=check, save=self.save)
+        self, graph: Graph, x: torch.Tensor, check: Check = None, also: set[str] | None = None,
+        known: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What the walk reads, by a run over the graph, from the values `known` on; and the values `also`."""
+        return graph.run(x, keep=self.kept | (also or set()), check=check, start=known, save=self.save)
 
 
 def planned(graph: Graph, table: Table, start: str) -> Plan:
@@ -221,9 +222,9 @@ def _planned(graph: Graph, table: Table, start: str) -> Plan:
 
 def walk(
     graph: Graph, table: Table, values: Mapping[str, Any], seed: torch.Tensor, start: str, path: set[str],
-    check: Check = None, visit: Callable[[str, Any], None] | None = None,
+    check: Check = None, visit: Callable[[str, Any], None] | None = None, end: str = "",
 ) -> torch.Tensor:  # fmt: skip
-    """Carry `seed` from the graph's output back to the node `start`.
+    """Carry `seed` from the graph's output, or from the node `end`, back to the node `start`.
 
     Parameters
     ----------
@@ -243,6 +244,8 @@ def walk(
         Called between operations; raises to cancel.
     visit : callable or None
         Called as ``visit(node name, cotangent)`` at every node on the way.
+    end : str
+        The node whose cotangent `seed` is, and to which `path` leads; empty is the output.
 
     Returns
     -------
@@ -254,10 +257,11 @@ def walk(
     XAIError
         If the output does not depend on `start`, or an operation has no row.
     """
-    if start not in path or graph.output not in path:
+    end = end or graph.output
+    if start not in path or end not in path:
         raise XAIError("The answer does not depend on this layer.", "Choose a layer between the input and the output.")
     known = {**graph.constants, **values}
-    cotangents: dict[str, Any] = {graph.output: seed}
+    cotangents: dict[str, Any] = {end: seed}
     with torch.no_grad():
         for node in reversed(graph.nodes):
             if node.name == start:

@@ -9,6 +9,7 @@ import torch
 from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.baselines import CHOICES
 from XAIExplainLib.compute.quadrature import gauss_legendre
+from XAIExplainLib.compute.straight import integral_of_gradients
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
@@ -51,22 +52,9 @@ class IntegratedGradients(Method):
     )  # fmt: skip
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
-        x, steps = question.x, parameters["steps"]
         start = compared_with(question, parameters["baseline"])
         question.diagnostics["baseline"] = parameters["baseline"]
-        way = x - start
-        nodes, weights = gauss_legendre(steps)
-        total = torch.zeros_like(x)
-        group = max(1, question.batch_of_gradient() // question.samples)  # points that one batch takes
-        for first in range(0, steps, group):
-            question.progress(first / steps, f"step {first + 1} of {steps}")
-            part = range(first, min(first + group, steps))
-            points = torch.cat([start + float(nodes[step]) * way for step in part])
-            samples = torch.arange(question.samples).repeat(len(part))
-            gradients, _ = question.gradients(points, samples)
-            for step, gradient in zip(part, gradients.split(question.samples), strict=True):
-                total += float(weights[step]) * gradient
-        values = total * way
+        values = integral_of_gradients(question, start, *gauss_legendre(parameters["steps"])) * (question.x - start)
         _completeness(question, values, question.scores(start))
         return Attribution(values)
 

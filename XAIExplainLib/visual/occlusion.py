@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.baselines import CHOICES, mean_around, noise
-from XAIExplainLib.compute.perturbation import Box, Contents, covered_scores
+from XAIExplainLib.compute.perturbation import Box, Contents, covered_scores, score_of_case
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -31,6 +32,7 @@ class Occlusion(Method):
     family = "Perturbation"
     model_specific = False
     needs = "scores"
+    by_boxes = True
     cost = "a part of a forward pass for each window that changes the image: what the window can reach"
     signed = True
     units = "drop of the score"
@@ -77,7 +79,6 @@ class Occlusion(Method):
             covers = [cover] * question.samples
         number = sum(map(len, changed))
         question.diagnostics.update(windows=len(grid.boxes) * question.samples, passes=number + question.samples)
-        base = question.scores_of_case.double().cpu()
         drops = torch.zeros((question.samples, len(grid.boxes)), dtype=torch.float64)
         done = 0
         # Coarse to fine, whether or not anybody looks: what is computed together would change the last digits.
@@ -86,24 +87,22 @@ class Occlusion(Method):
             for sample, (found, cover_of_boxes) in enumerate(zip(changed, covers, strict=True)):
                 some = [n for n in found if n in of_stage]
                 question.progress(done / max(number, 1), f"window {done + 1} of {number}")
+                base: float | None = None
                 shown = cover_of_boxes if isinstance(cover_of_boxes, torch.Tensor) else _among(cover_of_boxes, some)
                 for indices, scores in covered_scores(
                     question, sample, [grid.boxes[n] for n in some], shown, of=len(found)
                 ):
-                    drops[sample, [some[index] for index in indices]] = base[sample] - scores.double().cpu()
+                    base = score_of_case(question, sample) if base is None else base
+                    drops[sample, [some[index] for index in indices]] = base - scores.double().cpu()
                     done += len(indices)
                     question.progress(done / number, f"window {done} of {number}")
             if stage < len(grid.stages) - 1:
                 question.preview(functools.partial(grid.preview, stage, drops, x.dtype))
         question.diagnostics["largest_drop"] = float(drops.abs().max())
-        total = torch.zeros((question.samples, 1, *question.spatial), dtype=torch.float64)
-        count = torch.zeros(question.spatial, dtype=torch.float64)
-        for n, box in enumerate(grid.boxes):
-            total[(slice(None), 0, *box)] += drops[:, n].reshape(-1, *[1] * len(box))
-            count[box] += 1
+        values, count = grid.mean(range(len(grid.boxes)), drops)
         if bool((count == 0).any()):
             question.warn("The stride is larger than the window: voxels between the windows were never covered, 0.")
-        return Attribution((total / count.clamp_min(1)).to(x.dtype))
+        return Attribution(values.to(x.dtype))
 
 
 class Grid:
@@ -118,7 +117,7 @@ class Grid:
 
     Attributes
     ----------
-    window, stride : tuple of int
+    spatial, window, stride : tuple of int
         One an axis.
     counts : tuple of int
         Windows along each axis.
@@ -133,10 +132,10 @@ class Grid:
     def __init__(
         self, spatial: tuple[int, ...], window: int | tuple[int, ...], stride: int | tuple[int, ...]
     ) -> None:  # fmt: skip
+        self.spatial = spatial
         self.window, self.stride = _each(window, spatial, "window"), _each(stride, spatial, "stride")
         self.boxes = windows(spatial, window, stride)
         self.counts = tuple(len({box[axis].start for box in self.boxes}) for axis in range(len(spatial)))
-        self._middle = tuple((min(w, n) - 1) / 2 for w, n in zip(self.window, spatial, strict=True))
         self.steps = _steps(self.counts)
         # The coarsest stage stands in the middle of the image; those after it keep its windows.
         self._first = tuple((n - 1) % step // 2 for n, step in zip(self.counts, self.steps[0], strict=True))
@@ -149,8 +148,31 @@ class Grid:
         """Which windows a stage and those before it have along each axis."""
         return tuple(slice(first % s, None, s) for first, s in zip(self._first, self.steps[stage], strict=True))
 
+    def mean(self, members: Iterable[int], drops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each voxel, the mean drop of those windows that cover it, and their number.
+
+        Parameters
+        ----------
+        members : iterable of int
+            The windows, in the order in which they are added up.
+        drops : torch.Tensor
+            Shape (N, windows): the drop of the score, of all windows.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            The mean, shape (N, 1, *spatial), 0 where no window covers, and the number, shape (*spatial), both float64.
+        """
+        total = torch.zeros((len(drops), 1, *self.spatial), dtype=torch.float64)
+        count = torch.zeros(self.spatial, dtype=torch.float64)
+        for n in members:
+            box = self.boxes[n]
+            total[(slice(None), 0, *box)] += drops[:, n].reshape(-1, *[1] * len(box))
+            count[box] += 1
+        return total / count.clamp_min(1), count
+
     def preview(self, stage: int, drops: torch.Tensor, dtype: torch.dtype) -> Attribution:
-        """The map of the windows up to a stage, exact at their middles.
+        """The map of the windows up to a stage by the rule of the result: what was measured, and 0 elsewhere.
 
         Parameters
         ----------
@@ -161,15 +183,13 @@ class Grid:
         dtype : torch.dtype
             Of the map.
         """
-        places = self._places(stage)
-        values = drops.reshape(-1, 1, *self.counts)[(slice(None), slice(None), *places)].to(dtype)
-        apart = tuple(place.step * s for place, s in zip(places, self.stride, strict=True))
-        origin = tuple(place.start * s + m for place, s, m in zip(places, self.stride, self._middle, strict=True))
+        tried = sorted(itertools.chain(*self.stages[: stage + 1]))
+        windows, of = len(tried) * len(drops), len(self.boxes) * len(drops)
         return Attribution(
-            values, origin, tuple(map(float, apart)),
-            {"stage": {
-                "number": stage + 1, "of": len(self.steps), "grid": list(values.shape[2:]),
-                "share": sum(map(len, self.stages[: stage + 1])) / len(self.boxes), "text": _apart(apart),
+            self.mean(tried, drops)[0].to(dtype),
+            diagnostics={"stage": {
+                "number": stage + 1, "of": len(self.steps), "windows": windows, "share": windows / of,
+                "text": f"{windows} of {of} windows",
             }},
         )  # fmt: skip
 
@@ -193,12 +213,6 @@ def _steps(counts: tuple[int, ...]) -> list[tuple[int, ...]]:
     steps.append((1,) * axes)
     held = [tuple((n - 1) // s + 1 for n, s in zip(counts, step, strict=True)) for step in steps]
     return [step for n, step in enumerate(steps) if n == len(steps) - 1 or held[n] != held[n + 1]]
-
-
-def _apart(voxels: tuple[int, ...]) -> str:
-    if len(set(voxels)) == 1:
-        return f"windows {voxels[0]} voxels apart"
-    return f"windows {' x '.join(map(str, voxels))} voxels apart"
 
 
 def _among(contents: Contents, some: list[int]) -> Contents:

@@ -38,6 +38,7 @@ class PredictionDifference(Method):
     family = "Perturbation"
     model_specific = False
     needs = "scores"
+    by_boxes = True
     cost = "as occlusion, times the number of samples"
     signed = True
     units = "weight of evidence (bits), or change of the score"
