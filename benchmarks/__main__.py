@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmarks import memory, plots, report, rows_engine, rows_gradients, rows_occlusion, rows_samples
+from benchmarks import memory, plots, report, rows_cost, rows_engine, rows_gradients, rows_occlusion, rows_samples
 from benchmarks.rows import Options, use_threads
 from XAIExplainLib.allocator import keep_freed_memory
 
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).with_name("results.md")
 
 def all_rows() -> list[Any]:
     """In the order of the table."""
-    kinds = (rows_gradients, rows_occlusion, rows_samples, memory, rows_engine)
+    kinds = (rows_gradients, rows_occlusion, rows_samples, memory, rows_engine, rows_cost)
     return [row for kind in kinds for row in kind.rows()]
 
 

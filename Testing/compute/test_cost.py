@@ -1,6 +1,8 @@
 """Plans: every variation once, boxes that hold what differs, batches within the memory, the cheaper of two ways."""
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from Testing.compute.graphs import graph_of
 from Testing.networks_zoo import BY_NAME
+from XAIExplainLib.compute import cost
 from XAIExplainLib.compute.graph import export
 from XAIExplainLib.compute.incremental import Incremental
 from XAIExplainLib.compute.patches import Patch
@@ -83,3 +86,77 @@ def test_windows_at_the_edge_take_less():
     corner = next(chunk for chunk in chunks if 0 in chunk.rows)
     middle = next(chunk for chunk in chunks if 4 * 64 + 4 * 8 + 4 in chunk.rows)
     assert corner.seconds < 0.7 * middle.seconds
+
+
+def deep(layers=60, size=12):
+    """Many small operations, each of which takes longer to begin than to do, and an image that they all reach."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), *[nn.Conv2d(2, 2, 3, padding=1) for _ in range(layers)])
+    x = torch.zeros(1, 1, size, size)
+    return Incremental(export(network.eval(), x), x)
+
+
+def test_few_small_variations_are_left_to_whole_passes_at_once(monkeypatch):
+    """Nothing is followed through the network where even the smallest box in a corner would not be worth it."""
+    incremental = deep()
+    for number in (1, 2):  # says so, and is known from now on
+        incremental.plan([[0, 0]] * number, [[4, 4]] * number).chunks(32, 1e9, 1e9, 1.0)
+    monkeypatch.setattr(Convolution, "reach", lambda *_: pytest.fail("the boxes were followed"))
+    for number in (1, 2):
+        plan = incremental.plan([[4, 4]] * number, [[5, 5]] * number)
+        (chunk,) = plan.chunks(32, 1e9, 1e9, 1.0)
+        assert chunk.cut == 0 and chunk.rows.tolist() == list(range(number))
+        assert chunk.seconds * number == pytest.approx(plan.whole)
+    monkeypatch.undo()
+    assert 0 < plan.share < 1  # what differs to the voxel is still known
+
+
+def test_what_begins_once_weighs_more_on_few():
+    x = BY_NAME["resnet10"].image(1)
+    incremental = Incremental(graph_of("resnet10"), x)
+    each = []
+    for number in (1, 4, 16, 32):
+        plan = incremental.plan([[2, 2, 2]] * number, [[2, 2, 2]] * number)
+        chunks = plan.chunks(32, 1e12, 1e12, 1e9)
+        each.append(sum(chunk.seconds * len(chunk.rows) for chunk in chunks) / number)
+        assert each[-1] <= plan.whole / number * 1.001
+    assert each[0] > 1.5 * each[1] and each[1] > 1.2 * each[2] and each[2] > each[3]
+    # One chunk of two takes less than two of one.
+    plan = incremental.plan([[2, 2, 2], [2, 2, 2]], [[2, 2, 2]] * 2)
+    together, alone = (sum(c.seconds * len(c.rows) for c in plan.chunks(most, 1e12, 1e12, 1e9)) for most in (2, 1))
+    assert together < alone
+
+
+def test_a_plan_of_the_same_boxes_is_not_made_again_and_of_others_is():
+    x = BY_NAME["plain"].image(1)
+    incremental = Incremental(graph_of("plain"), x)
+    first, again, other = (incremental.plan([[0, 0, low]], [[3, 3, 3]]) for low in (1, 1, 2))
+    assert first.__dict__ is again.__dict__ is not other.__dict__
+    for low in range(3 * cost.PLANS):
+        incremental.plan([[0, 0, 0]] * (1 + low), [[1, 1, 1]] * (1 + low))
+    assert len(cost.network_of(incremental.steps, incremental.graph.input, 4).plans) == cost.PLANS
+    assert incremental.plan([[0, 0, 1]], [[3, 3, 3]]).__dict__ is not first.__dict__
+
+
+def test_plans_do_not_keep_a_network_alive():
+    incremental = deep(2)
+    incremental.plan([[0, 0]], [[4, 4]]).chunks(32, 1e9, 1e9, 1.0)
+    step = weakref.ref(incremental.steps[0])
+    del incremental
+    gc.collect()
+    assert step() is None
+
+
+@pytest.mark.parametrize("name", ["plain", "resnet10", "unet", "odd", "plain 2D"])
+def test_what_was_asked_before_decides_nothing(name):
+    x = BY_NAME[name].image(1)
+    lows, sizes = windows(x.shape[2:], 4)
+
+    def decided(incremental, number):
+        chunks = incremental.plan(lows[:number], sizes[:number]).chunks(8, 1e9, 1e9, 1.0)
+        return [(chunk.rows.tolist(), chunk.cut, chunk.seconds) for chunk in chunks]
+
+    graph = graph_of(name)
+    one = Incremental(graph, x)
+    found = [decided(one, number) for number in (len(lows), 3, 1)]
+    assert found[::-1] == [decided(other, number) for other in [Incremental(graph, x)] for number in (1, 3, len(lows))]
