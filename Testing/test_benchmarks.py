@@ -13,6 +13,7 @@ from benchmarks.networks import subject
 from benchmarks.rows import Goal, Options, Row, judged
 from benchmarks.timing import Part, in_turns
 from XAIExplainLib.compute.graph import export
+from XAIExplainLib.visual import occlusion
 
 QUICK = Options(quick=True)
 
@@ -156,3 +157,9 @@ def test_the_pictures_are_drawn(tmp_path):
 def test_boxes_part_the_whole_image():
     labels = peers.boxes(subject("tiny", 16), 4)
     assert labels.unique().tolist() == list(range(64)) and labels.flatten().bincount().unique().tolist() == [64]
+
+
+@pytest.mark.parametrize(("size", "window", "stride"), [(64, 8, 8), (64, 8, 32), (20, 7, 5), (9, 9, 4), (30, 4, 11)])
+def test_peers_are_scaled_by_the_windows_that_there_are(size, window, stride):
+    shape = (size, size + 1)
+    assert peers.windows(shape, window, stride) == len(occlusion.windows(shape, window, stride))

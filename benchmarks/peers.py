@@ -112,8 +112,8 @@ def in_part(subject: Subject, total: int, number: int | None, threads: int, ask:
 
 
 def windows(shape: tuple[int, ...], window: int, stride: int) -> int:
-    """How many windows the grid has."""
-    return math.prod(1 + math.ceil((n - window) / stride) for n in shape)
+    """How many windows the grid has; of a stride larger than the window, one may begin beyond the edge."""
+    return math.prod(len(range(0, min(n, n - window + stride), stride)) for n in shape)
 
 
 def occlusion_captum(subject: Subject, window: int, stride: int, number: int | None, threads: int) -> Run:
