@@ -19,6 +19,7 @@ from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.volume import WRITABLE
 
 if TYPE_CHECKING:
+    from XAIExplainLib.estimating import Pace
     from XAIExplainLib.explanation import Explanation
     from XAIExplainLib.model import Model
     from XAIExplainLib.prediction import Prediction
@@ -48,15 +49,19 @@ class LocalEngine:
         self._model: Model | None = None
         self._volume_key: Any = None
         self._volume: Volume | None = None
+        self._pace: Pace | None = None
 
     def greeting(self) -> dict[str, Any]:
-        """Versions and device."""
+        """Versions, device and machine."""
         import torch
+
+        from XAIExplainLib.machine import describe_machine
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return {
             "protocol": protocol.PROTOCOL, "version": __version__, "python": platform.python_version(),
             "torch": torch.__version__, "device": device, "pid": os.getpid(),
+            **describe_machine(),
         }  # fmt: skip
 
     def commands(self) -> dict[str, Callable[[Request, Any], Any]]:
@@ -64,6 +69,7 @@ class LocalEngine:
         return {
             "methods": self.methods, "models": self.models, "cases": self.cases, "load_model": self.load_model,
             "layers": self.layers, "predict": self.predict, "explain": self.explain,
+            "estimate": self.estimate, "measure": self.measure, "combine": self.combine,
         }  # fmt: skip
 
     def methods(self, request: Request, run: Run) -> list[dict[str, Any]]:
@@ -118,6 +124,7 @@ class LocalEngine:
         from XAIExplainLib.explaining import explain
         from XAIExplainLib.explanation import record_path
         from XAIExplainLib.method import get_method
+        from XAIExplainLib.native import describe_native
         from XAIExplainLib.previews import Previews
 
         # What is wrong with the request is said before anything is loaded or computed.
@@ -138,13 +145,35 @@ class LocalEngine:
             )  # fmt: skip
         if run.cancelled():
             raise CancelledError
+        if self._pace is not None and self._pace.model is model and self._pace.volume is volume:
+            self._pace.learn(method, parameters, float(result.diagnostics["seconds"]))
         saved = result.save(output, request.get("compressed") is not False).absolute()
         return {
             "map": str(saved), "record": str(record_path(saved)), "method": result.method, "target": result.target,
             "parameters": result.parameters, "diagnostics": result.diagnostics,
             "prediction": describe_prediction(result.prediction), "display": describe_display(result),
-            "peak": describe_peak(result),
+            "peak": describe_peak(result), "provenance": describe_provenance(result),
+            "native": describe_native(result),
         }  # fmt: skip
+
+    def estimate(self, request: Request, run: Run) -> dict[str, Any]:
+        """About how long an explanation will take."""
+        from XAIExplainLib.estimating import answer_estimate
+
+        self._pace, answer = answer_estimate(self._pace, self.model(request), self.volume(request), request, run)
+        return answer
+
+    def measure(self, request: Request, run: Run) -> dict[str, Any]:
+        """How alike maps are, and how they lie on a mask."""
+        from XAIExplainLib.evaluation.measuring import answer_measure
+
+        return answer_measure(request, run)
+
+    def combine(self, request: Request, run: Run) -> dict[str, Any]:
+        """One map of two: their difference, or what they agree on."""
+        from XAIExplainLib.evaluation.measuring import answer_combine
+
+        return answer_combine(request, run)
 
     def model(self, request: Request) -> Model:
         """The model of the request: the one that is kept, if it is the same."""
@@ -155,7 +184,7 @@ class LocalEngine:
         consent = request.get("consent", False)
         key = (name, consent, repr(sorted(options.items())), _state(name))
         if key != self._model_key or self._model is None:
-            self._model_key = self._model = None  # the old one's memory is free before the new one comes
+            self._model_key = self._model = self._pace = None  # the old one's memory is free before the new one comes
             self._model = load_model(name, consent=consent, **options)
             self._model_key = key
         return self._model
@@ -170,7 +199,7 @@ class LocalEngine:
             raise XAIError("No volume was given.", "Give one path, or several for several channels, in a list.")
         key = tuple((name, _state(name)) for name in names)
         if key != self._volume_key or self._volume is None:
-            self._volume_key = self._volume = None
+            self._volume_key = self._volume = self._pace = None
             is_case = len(names) == 1 and not Path(names[0]).exists() and not Path(names[0]).suffix
             is_case = is_case and Path(names[0]).name == names[0]  # a word, with neither folder nor ending
             self._volume = load_case(names[0]).volume if is_case else load_volume(names[0], *names[1:])
@@ -218,6 +247,12 @@ def describe_display(result: Explanation) -> dict[str, Any]:
         "minimum": low, "maximum": high, "p01": p01, "p50": p50, "p99": p99, "signed": result.signed,
         "units": result.units, "title": result.title,
     }  # fmt: skip
+
+
+def describe_provenance(result: Explanation) -> dict[str, Any]:
+    """With what it was made; without names of files, which may be names of people."""
+    private = ("volume", "model_source")
+    return {key: value for key, value in result.provenance.items() if key not in private}
 
 
 def describe_preview(path: Path, result: Explanation) -> dict[str, Any]:

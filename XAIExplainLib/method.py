@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from XAIExplainLib.compute.graph import Graph
     from XAIExplainLib.compute.reverse import Table
+    from XAIExplainLib.effort import Sizes
     from XAIExplainLib.question import Question
 
 CHAPTERS = ("visual", "textual", "examples", "evaluation")
@@ -80,6 +81,8 @@ class Method:
         What independent result it was found equal to, in a phrase for the card.
     parameters : tuple of Parameter
         In the order of the form.
+    presets : dict
+        For ``quick`` and ``thorough``, the parameters that decide about the pace; both are empty where none does.
     """
 
     name: ClassVar[str]
@@ -99,6 +102,7 @@ class Method:
     by_boxes: ClassVar[bool] = False
     proof: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "thorough": {}}
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         """Answer `question`; `parameters` are complete and checked."""
@@ -117,6 +121,11 @@ class Method:
     def walk_table(cls, parameters: dict[str, Any]) -> Table | None:
         """The rules of that walk; None are the true derivatives."""
         return None
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        """About how many forward passes of the network a run takes, with complete parameters; from sizes alone."""
+        raise TypeError(f"{cls.__name__} does not define passes()")
 
     @classmethod
     def check_parameters(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +148,9 @@ class Method:
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """The method's card as JSON-ready values."""
+        """The method's card as JSON-ready values; the passes are those of a case of 64 x 64 x 64 voxels."""
+        from XAIExplainLib.effort import Sizes
+
         return {
             "name": cls.name, "title": cls.title, "chapter": cls.chapter, "family": cls.family,
             "taxonomy": {
@@ -150,6 +161,11 @@ class Method:
             "needs": cls.needs, "cost": cls.cost, "signed": cls.signed, "units": cls.units, "summary": cls.summary,
             "citation": cls.citation, "caution": cls.caution, "proof": cls.proof,
             "parameters": [parameter.describe() for parameter in cls.parameters],
+            "presets": {
+                name: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+                for name, values in cls.presets.items()
+            },
+            "passes": round(cls.passes(Sizes(), cls.check_parameters({})), 1),
         }  # fmt: skip
 
 

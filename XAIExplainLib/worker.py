@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol
 from XAIExplainLib import protocol
 from XAIExplainLib.allocator import give_memory_back, keep_freed_memory
 from XAIExplainLib.errors import CancelledError, XAIError
+from XAIExplainLib.machine import memory
 
 NEEDED = ("numpy", "scipy", "SimpleITK", "monai", "psutil")
 FATAL_EXIT = 3
@@ -209,7 +210,7 @@ class Worker:
         running = self._running
         return {
             "rss": resident_bytes(), "running": running.number if running else None,
-            "waiting": len(self._jobs) - (running is not None),
+            "waiting": len(self._jobs) - (running is not None), **memory(),
         }  # fmt: skip
 
     def _end(self, status: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from XAIExplainLib.compute.attention_maps import Attention, Gate, Rollout, attentions, gate_maps, watching
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.placement import cells
+from XAIExplainLib.effort import FIRST_WALK, Sizes
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -64,6 +65,10 @@ class AttentionMaps(Method):
             choices=("mean", "max", "min"), advanced=True,
         ),
     )  # fmt: skip
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return 1 + FIRST_WALK
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         graph = question.graph()

@@ -9,6 +9,7 @@ import torch
 from XAIExplainLib.compute import activation_maps
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.maps import MapLayer, find_layer, last_map, map_layers
+from XAIExplainLib.effort import TO_A_LAYER, Sizes
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.question import Question
@@ -48,6 +49,10 @@ class Cam(Method):
         activation_maps.rectify(False, "Keep only what speaks for the target."),
         activation_maps.PLACEMENT,
     )
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return TO_A_LAYER
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.rectifiers import DECONVOLUTION, exchanged
 from XAIExplainLib.compute.reverse import Table
+from XAIExplainLib.effort import FIRST_WALK, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.question import Question
 
@@ -40,6 +41,10 @@ class Deconvolution(Method):
         "Depends on the image only through the pools: without them it shows the network, not the case. Looks much "
         "alike for all classes and for random networks."
     )
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return FIRST_WALK
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from XAIExplainLib.compute.multipliers import compare, multipliers, shared
 from XAIExplainLib.compute.multipliers_reveal import reveal_cancel
 from XAIExplainLib.compute.multipliers_tiles import compare_by_tiles
 from XAIExplainLib.compute.reverse import Table
+from XAIExplainLib.effort import FIRST_WALK, WALK, Sizes
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -69,6 +70,11 @@ class DeepShap(Method):
             choices=tuple(RULES), advanced=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"background": ("blur",)}, "thorough": {"background": ("0", "mean", "blur")}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return FIRST_WALK + WALK * len(parameters["background"])
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ import torch
 
 from XAIExplainLib.compute.activation_maps import asked_again, same_class
 from XAIExplainLib.compute.placement import enlarge
+from XAIExplainLib.effort import Sizes
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.geometry import resample
 from XAIExplainLib.loading import load_model
@@ -55,6 +56,12 @@ class EnsembleCam(Method):
             choices=("grad_cam", "layer_cam", "multi_scale_cam"),
         ),
     )  # fmt: skip
+    presets = {"quick": {"base": "grad_cam"}, "thorough": {"base": "multi_scale_cam"}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        base = get_method(parameters["base"])
+        return base.passes(sizes, base.check_parameters({})) * (1 + len(parameters["models"]))
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         names = parameters["models"]

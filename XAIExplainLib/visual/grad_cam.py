@@ -6,6 +6,7 @@ from typing import Any
 
 from XAIExplainLib.compute import activation_maps
 from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.effort import TO_A_LAYER, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.question import Question
 
@@ -36,6 +37,10 @@ class GradCam(Method):
         "features are, not where they were used."
     )
     parameters = (activation_maps.LAYER, activation_maps.RECTIFY, activation_maps.PLACEMENT)
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return TO_A_LAYER
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.effort import FIRST_WALK, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
@@ -42,6 +43,10 @@ class Gradient(Method):
             choices=("signed", "absolute", "input"),
         ),
     )  # fmt: skip
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return FIRST_WALK
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from XAIExplainLib.effort import WALK, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.visual.deep_shap import BACKGROUND, backgrounds_of, report_sum
@@ -54,6 +55,12 @@ class GradientShap(Method):
             minimum=0.0, advanced=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"samples": 10}, "thorough": {"samples": 100}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        points = parameters["samples"] * len(parameters["background"])
+        return 2 + points * (WALK + (1 if parameters["noise"] else 0))
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         backgrounds = backgrounds_of(question, parameters["background"])

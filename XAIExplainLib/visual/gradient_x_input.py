@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.effort import FIRST_WALK, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.question import Question
 
@@ -34,6 +35,10 @@ class GradientTimesInput(Method):
         "A voxel of intensity 0 after preprocessing gets nothing, however much it matters; and much of the map is the "
         "image itself."
     )
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return FIRST_WALK
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.rectifiers import GUIDED, exchanged
 from XAIExplainLib.compute.reverse import Table
+from XAIExplainLib.effort import FIRST_WALK, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.question import Question
 
@@ -40,6 +41,10 @@ class GuidedBackpropagation(Method):
         "Looks alike for trained and random networks and for all classes (Adebayo et al. 2018): it shows edges of the "
         "image more than reasons of the network."
     )
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return FIRST_WALK
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

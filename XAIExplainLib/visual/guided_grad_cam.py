@@ -9,6 +9,7 @@ from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.placement import enlarge
 from XAIExplainLib.compute.rectifiers import GUIDED, exchanged, rectifiers
 from XAIExplainLib.compute.reverse import Table
+from XAIExplainLib.effort import FIRST_WALK, TO_A_LAYER, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.question import Question
 
@@ -39,6 +40,10 @@ class GuidedGradCam(Method):
         "(Adebayo et al. 2018); only the coarse region is about the target."
     )
     parameters = (activation_maps.LAYER, activation_maps.PLACEMENT)
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return FIRST_WALK + TO_A_LAYER
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ import torch
 
 from XAIExplainLib.compute import activation_maps
 from XAIExplainLib.compute.graph import Graph
+from XAIExplainLib.effort import TO_A_LAYER, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.question import Question
 
@@ -44,6 +45,10 @@ class HiResCam(Method):
         activation_maps.rectify(False, "Keep only what speaks for the target."),
         activation_maps.PLACEMENT,
     )
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return TO_A_LAYER + 0.2
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

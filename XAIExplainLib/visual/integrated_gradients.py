@@ -10,6 +10,7 @@ from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.baselines import CHOICES
 from XAIExplainLib.compute.quadrature import gauss_legendre
 from XAIExplainLib.compute.straight import integral_of_gradients
+from XAIExplainLib.effort import WALK, Sizes
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
@@ -50,6 +51,11 @@ class IntegratedGradients(Method):
             choices=CHOICES, volumes=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"steps": 10}, "thorough": {"steps": 100}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return 2 + WALK * parameters["steps"]
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         start = compared_with(question, parameters["baseline"])

@@ -10,6 +10,7 @@ from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.coalitions import FILL, REGIONS, Game
 from XAIExplainLib.compute.shapley import MOST_PLAYERS, all_coalitions, exact_values, pairs_of, regressed
 from XAIExplainLib.compute.supervoxels import regions_of
+from XAIExplainLib.effort import Sizes, passes_of_scores
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -58,6 +59,14 @@ class KernelSHAP(Method):
             choices=("auto", "yes", "no"), advanced=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"regions": 60, "samples": 200}, "thorough": {"regions": 200, "samples": 2000}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        number, every = parameters["samples"], 2 ** min(parameters["regions"], MOST_PLAYERS)
+        if parameters["exact"] == "yes" or (parameters["exact"] == "auto" and every <= min(number, 2**FEW)):
+            number = every
+        return 1 + passes_of_scores(number)
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         samples, exact = parameters["samples"], parameters["exact"]

@@ -10,6 +10,7 @@ import torch
 from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.coalitions import FILL, REGIONS, Game
 from XAIExplainLib.compute.supervoxels import regions_of
+from XAIExplainLib.effort import Sizes, passes_of_scores
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
 from XAIExplainLib.question import Question
@@ -65,6 +66,11 @@ class LIME(Method):
             minimum=0.0, maximum=100.0, advanced=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"regions": 60, "samples": 200}, "thorough": {"regions": 200, "samples": 2000}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return 1 + passes_of_scores(parameters["samples"])
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         cover = compared_with(question, parameters["fill"])

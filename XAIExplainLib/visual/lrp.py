@@ -11,6 +11,7 @@ from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.relevance import Settings
 from XAIExplainLib.compute.relevance_composites import COMPOSITES, relevance_table
 from XAIExplainLib.compute.reverse import Table
+from XAIExplainLib.effort import WALK, Sizes
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -83,6 +84,10 @@ class LayerwiseRelevancePropagation(Method):
             choices=("image",), advanced=True,
         ),
     )  # fmt: skip
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return WALK
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | None:

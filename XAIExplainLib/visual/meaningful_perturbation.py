@@ -12,6 +12,7 @@ from XAIExplainLib.compute.baselines import baseline
 from XAIExplainLib.compute.inpainting import grown, harmonic, sweep
 from XAIExplainLib.compute.soft_masks import Adam, Lattice, share_of_area, total_variation, with_area
 from XAIExplainLib.compute.supervoxels import anatomy
+from XAIExplainLib.effort import WALK, Sizes
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.networks.replacements import healthy_inpainter, reconstruction
@@ -97,6 +98,11 @@ class MeaningfulPerturbation(Method):
             minimum=0.0, maximum=1.0, advanced=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"steps": 20, "cell": 8}, "thorough": {"steps": 150, "cell": 4}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return 4 + WALK * parameters["steps"]
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         return _Descent(question, parameters).run()

@@ -13,6 +13,7 @@ from XAIExplainLib.compute.activation_maps import WAYS
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.maps import MapLayer, default_layers, find_layer, map_layers
 from XAIExplainLib.compute.placement import cells, enlarge
+from XAIExplainLib.effort import FIRST_WALK, Sizes
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -70,6 +71,10 @@ class MultiScaleCam(Method):
         ),
         activation_maps.PLACEMENT,
     )  # fmt: skip
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return sum(FIRST_WALK * factor ** len(sizes.spatial) for factor in _factors(parameters["resolutions"]))
 
     @classmethod
     def walk_start(cls, graph: Graph, parameters: dict[str, Any]) -> str | tuple[str, ...] | None:

@@ -12,7 +12,9 @@ import torch
 
 from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.baselines import CHOICES, mean_around, noise
+from XAIExplainLib.compute.conditional import air
 from XAIExplainLib.compute.perturbation import Box, Contents, covered_scores, score_of_case
+from XAIExplainLib.effort import Sizes
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -59,6 +61,15 @@ class Occlusion(Method):
             choices=FILLS, volumes=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"window": 16, "stride": 16}, "thorough": {"window": 8, "stride": 4}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        fill, image = parameters["fill"], sizes.image
+        seen = None
+        if image is not None and fill not in ("noise", "mean"):
+            seen = (image != fill).any(1) if isinstance(fill, float) else ~air(image)
+        return 1 + sizes.passes_of_boxes(parameters["window"], parameters["stride"], seen)
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         x = question.x

@@ -13,6 +13,7 @@ from XAIExplainLib.compute.backgrounds import other_case
 from XAIExplainLib.compute.conditional import Draws, Gaussian, Part, air, learned
 from XAIExplainLib.compute.perturbation import Measure, covered_scores
 from XAIExplainLib.compute.supervoxels import regions_of
+from XAIExplainLib.effort import Sizes, passes_of_scores
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -100,6 +101,18 @@ class PredictionDifference(Method):
             minimum=1, maximum=10**9, advanced=True,
         ),
     )  # fmt: skip
+    presets = {
+        "quick": {"window": 16, "stride": 16, "samples": 4}, "thorough": {"window": 8, "stride": 4, "samples": 20},
+    }  # fmt: skip
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        samples = parameters["samples"]
+        if parameters["partition"] != "patches":
+            return 1 + passes_of_scores(sum(_numbers(parameters["scales"])) * samples)
+        image = sizes.image if parameters["background"] == "keep" else None
+        seen = None if image is None else ~air(image)
+        return 1 + sizes.passes_of_boxes(parameters["window"], parameters["stride"], seen, samples)
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         x, samples = question.x, parameters["samples"]

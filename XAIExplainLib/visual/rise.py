@@ -10,6 +10,7 @@ import torch
 
 from XAIExplainLib.compute.backgrounds import compared_with
 from XAIExplainLib.compute.coalitions import FILL
+from XAIExplainLib.effort import Sizes, passes_of_scores
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -61,6 +62,11 @@ class RISE(Method):
         ),
         FILL,
     )  # fmt: skip
+    presets = {"quick": {"masks": 128, "cells": 6}, "thorough": {"masks": 2000, "cells": 8}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        return 1 + passes_of_scores(parameters["masks"])
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         number, seen = parameters["masks"], parameters["seen"]

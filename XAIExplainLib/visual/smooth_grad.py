@@ -11,6 +11,7 @@ from XAIExplainLib.compute.baselines import CHOICES, baseline
 from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.quadrature import gauss_legendre
 from XAIExplainLib.compute.rectifiers import GUIDED, rectifiers
+from XAIExplainLib.effort import WALK, Sizes
 from XAIExplainLib.errors import XAIError
 from XAIExplainLib.method import Attribution, Method, register
 from XAIExplainLib.parameter import Parameter
@@ -81,6 +82,12 @@ class SmoothGrad(Method):
             choices=CHOICES, advanced=True,
         ),
     )  # fmt: skip
+    presets = {"quick": {"samples": 8}, "thorough": {"samples": 50}}
+
+    @classmethod
+    def passes(cls, sizes: Sizes, parameters: dict[str, Any]) -> float:
+        points = parameters["steps"] if parameters["of"] == "integrated_gradients" else 1
+        return 1 + WALK * points * parameters["samples"]
 
     def explain(self, question: Question, **parameters: Any) -> Attribution:
         of, statistic, count = parameters["of"], parameters["statistic"], parameters["samples"]
