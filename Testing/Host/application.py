@@ -166,6 +166,25 @@ class Host:
         box.activated.emit(index)
         self.processEvents()
 
+    def clickRow(self, tree, text):
+        """Click the row of a tree or list whose first column says this; its parents are opened first, as by hand."""
+        from PySide6 import QtCore, QtTest
+
+        self._usable(tree)
+        rows = tree.findItems(text, QtCore.Qt.MatchExactly | QtCore.Qt.MatchRecursive, *([0] * hasattr(tree, "header")))
+        rows = [row for row in rows if not row.isHidden()]
+        if len(rows) != 1:
+            raise ValueError(f"'{tree.objectName}' has {len(rows)} visible rows '{text}'")
+        parent = rows[0].parent() if hasattr(tree, "header") else None
+        while parent is not None:
+            parent.setExpanded(True)
+            parent = parent.parent()
+        tree.scrollToItem(rows[0])
+        self._reveal(tree)
+        place = tree.visualItemRect(rows[0]).center()
+        QtTest.QTest.mouseClick(tree.viewport(), QtCore.Qt.LeftButton, QtCore.Qt.NoModifier, place)
+        self.processEvents()
+
     def type(self, edit, text):
         """Type into a line edit, as keys, after clearing it."""
         from PySide6 import QtTest

@@ -178,7 +178,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
                 self.click()
 
     def keyPressEvent(self, event):
-        if event.key() in (QtCore.Qt.Key_Space, QtCore.Qt.Key_Return):
+        # As QAbstractButton in Qt 5: Return is not for it, also where a line edit inside passes it on.
+        if event.key() in (QtCore.Qt.Key_Space, QtCore.Qt.Key_Select):
             self.click()
         else:
             super().keyPressEvent(event)

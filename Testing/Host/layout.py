@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .qmrml import qMRMLSliderWidget
@@ -78,8 +79,10 @@ class SliceController(ControllerBar):
         box.setMinimumWidth(self.fontMetrics().horizontalAdvance("S: -000.000mm") + 12)
         self._row.addWidget(self._slider, 1)
         self._slider.valueChanged.connect(self._moved)
-        for thing in (logic, logic.GetSliceNode()):
-            thing.AddObserver("ModifiedEvent", lambda *_: self.updateFromMRML())
+        self._observed = [
+            (thing, thing.AddObserver("ModifiedEvent", lambda *_: self.updateFromMRML()))
+            for thing in (logic, logic.GetSliceNode())
+        ]
         self.updateFromMRML()
 
     def _moved(self, value):
@@ -104,6 +107,11 @@ class SliceController(ControllerBar):
         self._label.setText(node.GetLayoutLabel())
         self._busy = False
 
+    def letGo(self):
+        """The view goes: hear no more of it."""
+        for thing, tag in self._observed:
+            thing.RemoveObserver(tag)
+
     def sliceOffsetSlider(self):
         return self._slider
 
@@ -124,8 +132,6 @@ class SliceController(ControllerBar):
 
 
 def _reference():
-    import vtk
-
     return vtk.reference(1.0)
 
 
@@ -213,6 +219,7 @@ class LayoutManager(QtCore.QObject):
         node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         node.AddObserver("ModifiedEvent", lambda *_: self._arrange())
         scene.mrml.AddObserver(slicer.vtkMRMLScene.EndBatchProcessEvent, lambda *_: self._sceneReset())
+        scene.mrml.AddObserver(slicer.vtkMRMLScene.NodeRemovedEvent, self._nodeRemoved)
         self._arrange()
 
     # Slicer's API
@@ -315,6 +322,22 @@ class LayoutManager(QtCore.QObject):
             widget.threeDController().maximizeButton().clicked.connect(lambda: self._maximize(widget))
         return self._threeDs[name]
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _nodeRemoved(self, scene, event, node):
+        """A slice view whose node is removed goes; a 3D view is not expected to."""
+        name = node.GetLayoutName() if node.IsA("vtkMRMLSliceNode") else None
+        widget = self._slices.get(name)
+        if widget is None or widget.mrmlSliceNode() is not node:
+            return
+        del self._slices[name]
+        widget.hide()
+        widget.setParent(None)
+        widget.sliceController().letGo()
+        widget.sliceView().finalize()
+        widget.sliceLogic().SetMRMLScene(None)
+        self._scene.applicationLogic.GetSliceLogics().RemoveItem(widget.sliceLogic())
+        widget.deleteLater()
+
     def _maximize(self, widget):
         self._maximized = None if self._maximized is widget else widget
         for other in [*self._slices.values(), *self._threeDs.values()]:
@@ -384,7 +407,11 @@ class LayoutManager(QtCore.QObject):
             place = [
                 int(item.get(k, d)) for k, d in (("row", 0), ("column", 0), ("rowspan", 1), ("colspan", 1))
             ]
-            grid.addWidget(self._build(item[0]), *place)
+            if len(item) != 1:  # CTK asserts it
+                raise RuntimeError("An <item> of a layout holds one <layout> or <view>")
+            child = self._build(item[0])
+            grid.addWidget(child, *place)
+            child.show()  # it may have been in a layout before, which hides what it gives up
         return box
 
     def _buildView(self, element):

@@ -13,7 +13,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtNetwork, QtTest, QtUiTools, QtWidgets
 
 from . import ctk as ctkSubstitutes
-from . import dialogs, neighbours, parameternode, parameters, serializers, validators
+from . import dialogs, neighbours, parameternode, parameters, printing, samples, serializers, validators
 from . import modules as moduleClasses
 from .uiloader import SUBSTITUTES, UiLoader
 
@@ -131,6 +131,7 @@ def _qtModule():
         dialogs.FileDialog,
         dialogs.InputDialog,
     )
+    module.QPdfWriter = printing.PdfWriter
     return module
 
 
@@ -196,6 +197,7 @@ def installBefore():
         setattr(ctk, name, getattr(ctkSubstitutes, name))
     sys.modules["ctk"] = ctk
     neighbours.install()
+    sys.modules["SampleData"].SampleDataLogic = samples.SampleDataLogic
     slicer.selfTests = {}
     slicer.modules = moduleClasses.Modules()
     for name, cls in SUBSTITUTES.items():

@@ -187,7 +187,7 @@ class SliceView(RenderView):
         super().__init__(factory, parent)
         self._style.SetSliceLogic(logic)
         self._group.SetMRMLDisplayableNode(logic.GetSliceNode())
-        logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateImage())
+        self._tag = logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateImage())
         self.resized.connect(lambda size: self._logic.ResizeSliceNode(size.width(), size.height()))
         self._updateImage()
 
@@ -213,6 +213,10 @@ class SliceView(RenderView):
         text.SetFontFamilyToTimes()
         text.ShadowOn()
         self._overlay.AddViewProp(self._annotation)
+
+    def finalize(self):
+        self._logic.RemoveObserver(self._tag)
+        super().finalize()
 
     def _makeStyle(self):
         self._interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
