@@ -41,7 +41,7 @@ class XAIExplain(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("XAIExplain")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Analysis")]
-        self.parent.dependencies = ["Colors", "Volumes", "VolumeRendering"]
+        self.parent.dependencies = ["Colors", "Markups", "Segmentations", "VolumeRendering", "Volumes"]
         self.parent.contributors = ["XAIExplain contributors"]
         self.parent.helpText = _("""
 Shows why a deep network answered as it did about the MRI or CT in the views: as a heat map that lies exactly on the
@@ -56,6 +56,7 @@ The methods, their names and their taxonomy follow B.H.M. van der Velden, H.J. K
 (2022) 102470. Please cite that survey, and the paper of the method that you use, which its card names.
 """)
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerLayouts)
 
 
 def registerSampleData():
@@ -67,6 +68,13 @@ def registerSampleData():
     from XAIExplainPanels.sampleData import registerCases
 
     registerCases(SampleData.SampleDataLogic, _MODULE_FOLDER)
+
+
+def registerLayouts():
+    """Know the layouts of comparisons, which a scene that is opened may ask for."""
+    from XAIExplainPanels import compareLayouts
+
+    compareLayouts.registerLayouts()
 
 
 class XAIExplainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -136,7 +144,7 @@ class XAIExplainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller=None, event=None):
         self.setParameterNode(None)
-        self.logic.onSceneClosed()
+        self.desk.onSceneClosed()
 
     def onSceneEndClose(self, caller=None, event=None):
         if self.parent.isEntered:

@@ -43,8 +43,10 @@ def explain_in(host: Any, widget: Any, case: str, method: str, target: str) -> N
     host.wait(lambda: case in desk.catalog.cases or desk.engineError(), 120, "the engine does not start")
     widget.logic.loadCase(desk.catalog.cases[case])
     host.wait(lambda: desk.model.info is not None, 60, "the model is not loaded")
-    host.setCombo(desk.method.ui.methodComboBox, "    " + method)
-    host.setCombo(desk.method.ui.targetComboBox, target)
+    host.clickRow(desk.method.ui.methodTree, method)
+    combo = desk.target.ui.targetComboBox
+    titles = [combo.itemText(index) for index in range(combo.count)]
+    host.setCombo(combo, next(title for title in titles if title.startswith(target)))
     stride = desk.method.form.editors.get("stride")
     if stride is not None:
         for spin in stride.spins:

@@ -114,7 +114,21 @@ class Panel:
         self.host.click(button)
 
     def chooseMethod(self, title: str) -> None:
-        self.host.setCombo(self.desk.method.ui.methodComboBox, "    " + title)
+        """Click the method in the tree, whatever was searched before."""
+        if self.desk.method.ui.methodSearchEdit.text:
+            self.desk.method.ui.methodSearchEdit.clear()
+        self.host.clickRow(self.desk.method.ui.methodTree, title)
+
+    def chooseTarget(self, title: str) -> None:
+        """Choose the class or group, whatever probability stands beside it."""
+        self.host.setCombo(self.desk.target.ui.targetComboBox, self.titleOf(self.desk.target.ui.targetComboBox, title))
+
+    @staticmethod
+    def titleOf(combo: Any, beginning: str) -> str:
+        """The combo's one entry that is this, or this and a colon and more."""
+        titles = [combo.itemText(index) for index in range(combo.count)]
+        (found,) = [title for title in titles if title == beginning or title.startswith(beginning + ": ")]
+        return str(found)
 
     def foregrounds(self) -> set[Any]:
         """What the slice views show on top; one value if all show the same."""

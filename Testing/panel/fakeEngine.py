@@ -3,6 +3,7 @@
 Started as `fakeEngine.py FOLDER` in the place of the real worker. The file FOLDER/mode says what is to go wrong.
 """
 
+import base64
 import json
 import os
 import sys
@@ -13,14 +14,16 @@ from pathlib import Path
 CARDS = [
     {"name": "grad_cam", "title": "Grad-CAM", "family": "Backpropagation", "signed": False, "parameters": [
         {"name": "layer", "kind": "layer", "default": None, "help": "The layer whose map is shown."}]},
-    {"name": "gradient", "title": "Gradient", "family": "Backpropagation", "signed": True, "parameters": []},
+    {"name": "gradient", "title": "Gradient", "family": "Backpropagation", "signed": True, "parameters": [],
+     "citation": "Simonyan, Zisserman, 2014"},
     {"name": "shap", "title": "SHAP", "family": "Perturbation", "signed": True, "parameters": [
         {"name": "background", "kind": "list", "default": ["blur"], "help": "What the case is compared with.",
          "of": "volume"},
         {"name": "models", "kind": "list", "default": [], "help": "Further networks.", "of": "model"},
         {"name": "baseline", "kind": "fill", "default": "mean", "help": "Start.", "choices": ["mean", "blur"],
          "volumes": True}]},
-    {"name": "occlusion", "title": "Occlusion", "family": "Perturbation", "signed": True, "parameters": [
+    {"name": "occlusion", "title": "Occlusion", "family": "Perturbation", "signed": True, "passes": 384.4, "presets": {
+        "quick": {"window": 16, "batch": 8}, "thorough": {"window": [4, 4, 2], "batch": 64}}, "parameters": [
         {"name": "window", "kind": "voxels", "default": 8, "help": "Size.", "unit": "voxel", "minimum": 1},
         {"name": "fill", "kind": "fill", "default": 0.0, "help": "What replaces.", "choices": ["mean", "blur"]},
         {"name": "batch", "kind": "integer", "default": 4, "help": "Windows at once.", "minimum": 1, "maximum": 64,
@@ -34,7 +37,8 @@ CARDS = [
 COMMON = {
     "chapter": "visual", "needs": "scores",
     "taxonomy": {"basis": "post hoc", "scope": "model-agnostic", "reach": "local"},
-    "cost": "2 forward passes", "units": "score", "summary": "Says what it does.", "citation": "Nobody, Journal, 2020",
+    "cost": "2 forward passes", "passes": 2.0, "presets": {"quick": {}, "thorough": {}}, "units": "score",
+    "summary": "Says what it does.", "citation": "Nobody, Journal, 2020",
     "caution": "It is coarse.",
 }  # fmt: skip
 CLASSES = ["healthy", "enhancing", "dark"]
@@ -43,6 +47,9 @@ MODEL = {"name": "brain-lesion", "title": "Brain lesions", "description": "Healt
 TWO = {**MODEL, "name": "two-channels", "title": "Two channels", "channels": 2}
 PREDICTION = {"task": "classification", "classes": CLASSES, "logits": [0, 2, 0], "probabilities": [0.1, 0.8, 0.1],
               "predicted": {"index": 1, "name": "enhancing"}, "groups": {"lesion": 0.9}}  # fmt: skip
+SEGMENTER = {"task": "segmentation", "groups": {}}
+SEGMENTED = {"task": "segmentation", "classes": CLASSES, "millilitres": [900.0, 12.0, 3.0],
+             "predicted": {"index": 1, "name": "enhancing"}}  # fmt: skip
 
 
 class FakeEngine:
@@ -102,7 +109,7 @@ class FakeEngine:
         name = request["model"]
         for model in (MODEL, TWO):
             if model["name"] == name:
-                return model
+                return {**model, **SEGMENTER} if self.mode() == "segmenter" else model
         if not Path(name).exists():
             self.fail(f"There is no file or folder {name}.", "Check the path.")
         if not request["consent"]:
@@ -115,8 +122,19 @@ class FakeEngine:
             {"name": "conv2", "type": "Conv3d", "shape": [4, 5, 4]},
         ]
 
+    def status(self, request):
+        return {"rss": 2**29, "running": None, "waiting": 0, "total": 16 * 2**30, "available": 9 * 2**30}
+
     def predict(self, request):
-        return PREDICTION
+        return SEGMENTED if self.mode() == "segmenter" else PREDICTION
+
+    def estimate(self, request):
+        if self.mode() == "slow estimate":
+            time.sleep(0.5)
+        if self.mode() == "no estimate":
+            self.fail("There is no method called so.")
+        steps = request["parameters"].get("batch", 4)
+        return {"seconds": 5.0 * steps, "passes": 100.0 * steps, "basis": "one pass took 0.05 s"}
 
     def previews(self, request):
         """Two maps that are on their way, if they are wanted; then wait for a cancel or another order."""
@@ -188,7 +206,35 @@ class FakeEngine:
             "display": {"minimum": float(values.min()), "maximum": float(values.max()), "p01": 0.0, "p50": 0.0,
                         "p99": 1.0, "signed": request["method"] != "grad_cam", "units": "score", "title": title},
             "peak": {"index": [0, 0, 0], "lps": [0, 0, 0], "value": 1.0},
+            "native": self.native(values) if request["method"] == "grad_cam" else None,
         }  # fmt: skip
+
+    def native(self, values):
+        """Cells of 4 x 4 x 4 voxels, each with the value of one near its middle."""
+        import numpy as np
+
+        cells = values[2::4, 2::4, 2::4]
+        matrix = np.diag([0.25, 0.25, 0.25, 1.0])
+        matrix[:3, 3] = -0.375
+        return {"size": list(cells.shape[::-1]), "from_voxels": matrix.tolist(),
+                "values": base64.b64encode(cells.astype("<f4").tobytes()).decode("ascii")}
+
+    def measure(self, request):
+        maps = request["maps"]
+        if self.mode() == "no likeness":
+            self.fail("These maps cannot be compared.", "Choose others.")
+        pairs = [{"first": one, "second": other, "spearman": 0.5, "pearson": None, "dice": 0.25}
+                 for one in range(len(maps)) for other in range(one + 1, len(maps))]
+        figures = {"relevance_mass": 0.75, "pointing_game": 1.0, "average_precision": 0.5, "dice": 0.6, "chance": 0.1}
+        localisation = [figures for _path in maps] if request["mask"] else None
+        return {"pairs": pairs, "voxels": 1234, "localisation": localisation}
+
+    def combine(self, request):
+        import SimpleITK
+
+        first, second = (SimpleITK.ReadImage(path) for path in request["maps"])
+        SimpleITK.WriteImage(first - second, request["output"])
+        return {"map": request["output"], "scales": [2.0, 0.5], "minimum": -1.0, "maximum": 1.0}
 
 
 if __name__ == "__main__":

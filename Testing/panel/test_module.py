@@ -139,7 +139,7 @@ def test_a_chosen_output_is_written_over(panel: Any) -> None:
 
 def test_the_map_says_how_it_was_made(panel: Any) -> None:
     volume = panel.addVolume()
-    panel.host.setCombo(panel.desk.method.ui.targetComboBox, "lesion (together)")
+    panel.chooseTarget("lesion (together)")
     mapNode = panel.apply()
     says = {name: mapNode.GetAttribute("XAIExplain." + name) for name in ("Method", "Target", "Model", "Volume")}
     assert says == {"Method": "grad_cam", "Target": "lesion", "Model": "brain-lesion", "Volume": "head"}

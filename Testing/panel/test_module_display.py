@@ -135,14 +135,17 @@ def test_show_modes(panel: Any) -> None:
 
     mapNode = explained(panel)
     composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
-    combo = panel.desk.displayPanel.ui.viewModeComboBox
-    panel.host.setCombo(combo, "Volume alone")
+    ui = panel.desk.displayPanel.ui
+    panel.host.click(ui.hideButton)
     assert composite.GetForegroundVolumeID() is None
     assert colored(panel.red()) == 0
-    panel.host.setCombo(combo, "Map alone")
+    panel.host.click(ui.aloneButton)
     assert composite.GetBackgroundVolumeID() is None
     assert composite.GetForegroundOpacity() == 1.0
-    panel.host.setCombo(combo, "Map over the volume")
+    assert (ui.overButton.checked, ui.aloneButton.checked, ui.hideButton.checked) == (False, True, False)
+    panel.host.click(ui.aloneButton)
+    assert ui.aloneButton.checked
+    panel.host.click(ui.overButton)
     assert composite.GetForegroundVolumeID() == mapNode.GetID()
     assert composite.GetForegroundOpacity() == pytest.approx(0.6)
 

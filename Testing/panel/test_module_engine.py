@@ -132,7 +132,7 @@ def test_every_method_of_the_engine_has_a_form_and_a_card(real: Any) -> None:
         form = real.desk.method.form
         assert set(form.values()) == {parameter["name"] for parameter in card["parameters"]}
         assert form.changes() == {}, name
-        assert card["title"] in real.desk.method.ui.methodComboBox.currentText
+        assert card["title"] in real.desk.method.ui.methodTree.currentItem().text(0)
         assert real.desk.method.ui.cardLabel.text
 
 

@@ -209,18 +209,6 @@ def test_layers_are_listed_on_request(panel: Any) -> None:
     assert panel.requests("explain")[0]["parameters"] == {"layer": "conv2"}
 
 
-def test_method_list_has_families_that_cannot_be_chosen(panel: Any) -> None:
-    combo = panel.desk.method.ui.methodComboBox
-    texts = [combo.itemText(index) for index in range(combo.count)]
-    families = ["Backpropagation", "    Grad-CAM", "    Gradient", "Perturbation", "    SHAP", "    Occlusion"]
-    assert texts == families
-    from PySide6 import QtCore
-
-    model = combo.model()
-    enabled = [bool(model.flags(model.index(row, 0)) & QtCore.Qt.ItemIsEnabled) for row in range(5)]
-    assert enabled == [False, True, True, False, True]
-
-
 def test_card_stays_closed(panel: Any) -> None:
     section = panel.desk.method.ui.cardSection
     assert not section.collapsed
@@ -249,7 +237,7 @@ def test_without_torch_the_panel_says_so_and_opens_the_set_up(panel: Any) -> Non
     panel.order("")
     panel.host.click(panel.desk.setup.ui.restartButton)
     panel.wait(lambda: panel.desk.catalog.loaded, "no lists")
-    assert "PyTorch 9.9" in panel.desk.setup.ui.statusLabel.text
+    assert "9.9" in panel.desk.setup.ui.statusLabel.text
 
 
 def test_installing_is_asked_first_and_refused_outside_of_slicer(panel: Any) -> None:

@@ -135,7 +135,7 @@ def test_scene_comes_back_from_a_file(panel: Any, tmp_path: Path) -> None:
     panel.addVolume()
     panel.chooseMethod("Occlusion")
     panel.desk.method.form.editors["window"].spins[0].setValue(5)
-    panel.host.setCombo(panel.desk.method.ui.targetComboBox, "dark")
+    panel.chooseTarget("dark")
     mapNode = panel.apply()
     panel.desk.displayPanel.ui.hiddenSlider.value = 70.0
     panel.desk.displayPanel.ui.opacitySlider.value = 0.4

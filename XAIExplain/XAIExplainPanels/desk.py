@@ -8,16 +8,21 @@ from slicer.i18n import tr as _
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainPanels import record
 from XAIExplainPanels.casePanel import CasePanel
+from XAIExplainPanels.comparePanel import ComparePanel
 from XAIExplainPanels.displayPanel import DisplayPanel
 from XAIExplainPanels.figures import duration
 from XAIExplainPanels.layers import jumpTo, sliceOffsets
 from XAIExplainPanels.methodPanel import MethodPanel
 from XAIExplainPanels.modelPanel import ModelPanel
 from XAIExplainPanels.modelState import ModelState
+from XAIExplainPanels.regionsPanel import RegionsPanel
+from XAIExplainPanels.reportPanel import ReportPanel
 from XAIExplainPanels.resultPanel import ResultPanel
 from XAIExplainPanels.runPanel import RunPanel
 from XAIExplainPanels.setupPanel import SetupPanel
 from XAIExplainPanels.strength import peakPosition
+from XAIExplainPanels.surfacePanel import SurfacePanel
+from XAIExplainPanels.targetPanel import TargetPanel
 
 
 class Desk:
@@ -43,12 +48,18 @@ class Desk:
         self._arrived = None  # ID of a map that came while another module was open
         self.case = CasePanel(self)
         self.modelPanel = ModelPanel(self)
+        self.target = TargetPanel(self)
         self.method = MethodPanel(self)
         self.run = RunPanel(self)
         self.displayPanel = DisplayPanel(self)
+        self.surfaces = SurfacePanel(self)
         self.result = ResultPanel(self)
+        self.compare = ComparePanel(self)
+        self.regions = RegionsPanel(self)
+        self.report = ReportPanel(self)
         self.setup = SetupPanel(self)
-        self.panels = (self.case, self.modelPanel, self.method, self.run, self.displayPanel, self.result, self.setup)
+        self.panels = (self.case, self.modelPanel, self.target, self.method, self.run, self.displayPanel, self.surfaces,
+                       self.result, self.compare, self.regions, self.report, self.setup)
         logic.engine.onStateChanged = self.refresh
 
     # State
@@ -68,6 +79,8 @@ class Desk:
         """Bring every panel up to date. Changes that a panel makes on the way are seen by a second round."""
         if self._refreshing or self._closed or slicer.mrmlScene.IsBatchProcessing():
             return
+        if self.logic.comparison.changing:
+            return  # views come and go, one node after the other
         self._refreshing = True
         try:
             if self.parameterNode is not None and self.catalog.loaded:
@@ -99,6 +112,10 @@ class Desk:
 
     def reasonNotToRun(self):
         """Why Apply is disabled, as a sentence; empty if it is not."""
+        return self.reasonNotToAsk() or self.target.reasonNotToRun()
+
+    def reasonNotToAsk(self):
+        """Why the network cannot be asked, as a sentence; empty if it can."""
         if self.engineError():
             return _("The engine cannot start. See Set-up below.")
         if not self.catalog.loaded:
@@ -121,7 +138,7 @@ class Desk:
         return ""
 
     def canPredict(self):
-        return not self.reasonNotToRun() and not self.logic.busy and not self.model.predicting
+        return not self.reasonNotToAsk() and not self.logic.busy and not self.model.predicting
 
     # Actions
 
@@ -155,7 +172,7 @@ class Desk:
         if not paths:
             onLayers([])
             if not self.run.ui.messageLabel.text:
-                self.say(self.reasonNotToRun() or _("The engine is busy."))
+                self.say(self.reasonNotToAsk() or _("The engine is busy."))
             return
 
         def failed(event):
@@ -175,11 +192,13 @@ class Desk:
         self._running = None
         self.run.begin()
         try:
+            target = self.target.target()
             run = self.logic.explain(
-                self.volumes()[0], model=self.model.name, method=node.method, target=node.target or None,
+                self.volumes()[0], model=self.model.name, method=node.method, target=target.value,
                 parameters=self.method.parameters(), outputNode=node.outputVolume, wait=False,
                 moreVolumeNodes=self.volumes()[1:], consent=self.model.consent, memory=node.memoryLimit,
-                seed=node.randomSeed, title=card.get("title", ""), onProgress=self.run.progress,
+                seed=node.randomSeed, title=card.get("title", ""), targetTitle=target.title,
+                onProgress=self.run.progress,
                 onFailed=self._onFailed, onPreview=self._onPreview, drawn=True,
                 onFinished=lambda mapNode, answer: self._onFinished(mapNode, answer, volumeIDs, started),
             )  # fmt: skip
@@ -279,6 +298,11 @@ class Desk:
             return None
 
     # The scene
+
+    def onSceneClosed(self):
+        """The answer was about a volume that is gone; the next scene's nodes may have the same IDs."""
+        self.model.setPrediction(None, None)
+        self.logic.onSceneClosed()
 
     def onNodeRemoved(self, node):
         self.logic.onNodeRemoved(node)

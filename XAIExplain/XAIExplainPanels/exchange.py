@@ -35,14 +35,25 @@ class ExchangeFolder:
 
     def volumeFile(self, volumeNode):
         """Path of a file with the volume's voxels and its place in the world, written only if anything changed."""
-        geometry = worldGeometry(volumeNode)
-        image = volumeNode.GetImageData()
-        state = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime(), geometry)
-        path = os.path.join(self.path, volumeNode.GetID() + ".nrrd")
+        path, state = self._stateOf(volumeNode)
         if self._written.get(path) != state or not os.path.isfile(path):
-            writeVolume(volumeNode, geometry, path)
+            writeVolume(volumeNode, state[-1], path)
             self._written[path] = state
         return path
+
+    def isWritten(self, volumeNode):
+        """Whether the volume's file is there as the volume is now."""
+        try:
+            path, state = self._stateOf(volumeNode)
+        except XAIError:
+            return False
+        return self._written.get(path) == state and os.path.isfile(path)
+
+    def _stateOf(self, volumeNode):
+        geometry = worldGeometry(volumeNode)
+        image = volumeNode.GetImageData()
+        path = os.path.join(self.path, volumeNode.GetID() + ".nrrd")
+        return path, (image.GetMTime(), image.GetPointData().GetScalars().GetMTime(), geometry)
 
     def mapFile(self):
         """Path of a new file for a map."""
@@ -100,11 +111,16 @@ def worldGeometry(volumeNode):
 
 def writeVolume(volumeNode, geometry, path):
     """Write the voxels at `geometry`, uncompressed: the file lives for minutes."""
+    writeArray(slicer.util.arrayFromVolume(volumeNode), geometry, path)
+
+
+def writeArray(array, geometry, path):
+    """Write an array (k, j, i), such as a mask."""
     import SimpleITK
 
     from XAIExplainLib.geometry import place
 
-    image = SimpleITK.GetImageFromArray(slicer.util.arrayFromVolume(volumeNode))
+    image = SimpleITK.GetImageFromArray(array)
     place(image, geometry)
     try:
         SimpleITK.WriteImage(image, path, useCompression=False)

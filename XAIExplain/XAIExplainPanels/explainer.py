@@ -56,10 +56,11 @@ class Explainer:
         return self.run is not None
 
     def start(self, volumeNodes, model, method, target, parameters, title="", outputNode=None, consent=False,
-              memory=0.0, seed=0, **callbacks):
+              memory=0.0, seed=0, targetTitle="", **callbacks):
         """
         Ask; returns the run at once.
 
+        :param targetTitle: what is explained, in words, where the target alone does not say it.
         :raises XAIError: if another question runs, or a volume cannot be explained.
         """
         if self.busy:
@@ -69,7 +70,7 @@ class Explainer:
         self._checkOutput(outputNode, volumeNodes)
         question = {
             "volume": volumeNodes[0].GetID(), "model": model, "method": method,
-            "target": "" if target is None else str(target),
+            "target": targetTitle or ("" if target is None else str(target)),
             "parameters": parameters, "title": title or method,
         }  # fmt: skip
         run = Run(question, outputNode or record.findMap(question), **callbacks)

@@ -23,6 +23,20 @@ def duration(seconds):
     return _("{minutes:.0f} min").format(minutes=seconds / 60)
 
 
+def roughly(seconds):
+    """Seconds that are estimated, as roughly as they are known."""
+    seconds = float(seconds)
+    if seconds < 0.75:
+        return _("less than a second")
+    if seconds < 10:
+        return _("about {seconds:.0f} s").format(seconds=seconds)
+    if seconds < 90:
+        return _("about {seconds:.0f} s").format(seconds=5 * round(seconds / 5))
+    if seconds < 90 * 60:
+        return _("about {minutes:.0f} min").format(minutes=seconds / 60)
+    return _("about {hours:.0f} h").format(hours=seconds / 3600)
+
+
 def percent(share):
     """A probability, without a false 100 % or 0 %."""
     if share > 0.995:

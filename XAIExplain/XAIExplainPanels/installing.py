@@ -8,6 +8,8 @@ import tempfile
 import slicer
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.status import installAdvice
+
 # Versions of these are frozen: another torch would lose the graphics card, another numpy or SimpleITK breaks Slicer.
 FROZEN = ("torch", "torchvision", "numpy", "scipy", "SimpleITK", "vtk")
 REQUESTER = "XAIExplain"
@@ -59,8 +61,15 @@ def install(path):
     except InstallError:
         raise
     except Exception as error:  # pip's failures come as many types
-        raise InstallError(_("The installation failed: {error}").format(error=error)) from error
+        raise InstallError(_("The installation failed: {error}. {advice}").format(
+            error=str(error).rstrip("."), advice=installAdvice(failureText(error)))) from error
     return False
+
+
+def failureText(error):
+    """All that an installer's exception says, with what the program wrote if it is kept."""
+    parts = [str(error), *(str(getattr(error, name, None) or "") for name in ("output", "stderr"))]
+    return " ".join(parts)
 
 
 def installExtension():

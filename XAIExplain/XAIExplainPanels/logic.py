@@ -5,13 +5,22 @@ import time
 
 import slicer
 
-from XAIExplainPanels import record
+from XAIExplainPanels import record, tables
+from XAIExplainPanels.agreement import Agreement
 from XAIExplainPanels.cases import casePath, caseTitle
 from XAIExplainPanels.catalog import Catalog
+from XAIExplainPanels.comparison import Comparison
 from XAIExplainPanels.display import MapDisplay
 from XAIExplainPanels.engine import Engine
+from XAIExplainPanels.estimator import Estimator
 from XAIExplainPanels.exchange import ExchangeFolder
 from XAIExplainPanels.explainer import Explainer
+from XAIExplainPanels.made import isMade, removeQuietly
+from XAIExplainPanels.regions import Regions
+from XAIExplainPanels.report import Reporter
+from XAIExplainPanels.sampleData import SlicerSamples
+from XAIExplainPanels.selfTest import SelfTest
+from XAIExplainPanels.targets import Targets
 
 
 class ExplainLogic:
@@ -26,7 +35,15 @@ class ExplainLogic:
         self.folder = ExchangeFolder()
         self.catalog = Catalog(self.engine)
         self.explainer = Explainer(self.engine, self.folder)
+        self.targets = Targets(self.folder)
+        self.estimator = Estimator(self.engine, self.folder)
         self.display = MapDisplay()
+        self.comparison = Comparison(self.display)
+        self.agreement = Agreement(self.engine, self.folder)
+        self.regions = Regions(self.folder)
+        self.reporter = Reporter(self)
+        self.selfTest = SelfTest(self.engine, self.folder)
+        self.samples = SlicerSamples()
         self._companions = {}
 
     @property
@@ -43,7 +60,8 @@ class ExplainLogic:
         :param volumeNode: the volume; `moreVolumeNodes` are further channels.
         :param model: name of a bundled model, or path of a model file.
         :param method: name of the method, such as "grad_cam" or "occlusion".
-        :param target: class, group, index, or None for the network's own answer.
+        :param target: class, group, index, or None for the network's own answer; `self.targets` makes others, whose
+            title is given as `targetTitle`.
         :param parameters: the method's parameters by name, where they differ from its defaults.
         :param outputNode: scalar volume that is written over; None updates the map of the same question, or makes one.
         :param wait: return the map (True), or a run at once, with onFinished, onFailed, onProgress to call (False).
@@ -66,6 +84,7 @@ class ExplainLogic:
             raise run.error
         if show:
             self.display.show(run.node, self.getParameterNode())
+            self.display.finish()
         return run.node
 
     def loadCase(self, case):
@@ -85,24 +104,29 @@ class ExplainLogic:
 
     def onNodeAboutToBeRemoved(self, node):
         """A node is leaving the scene, and still knows its own."""
-        if record.isMap(node) and not slicer.mrmlScene.IsClosing():
+        if not slicer.mrmlScene.IsClosing() and (isMade(node) or node.IsA("vtkMRMLScalarVolumeNode")):
             self._companions[node.GetID()] = self.display.companions(node)
 
     def onNodeRemoved(self, node):
         """A node has left the scene: end what was about it."""
         self.explainer.onNodeRemoved(node)
+        self.display.onNodeRemoved(node)
         for companion in self._companions.pop(node.GetID(), []):
-            if slicer.mrmlScene.IsNodePresent(companion):
-                slicer.mrmlScene.RemoveNode(companion)
+            removeQuietly(companion)
+        if record.isMap(node) and not slicer.mrmlScene.IsClosing():
+            tables.onMapRemoved()
 
     def onSceneClosed(self):
         """Nothing of the old scene is left."""
         self.explainer.abandon()
-        self.display.layers.forget()
+        self.comparison.forget()
+        self.display.forget()
 
     def cleanup(self):
         """End the engine's process, and remove the files of this session."""
         self.explainer.run = None
+        self.display.forget()
         self.engine.onStateChanged = None
+        self.samples.stop()
         self.engine.stop()
         self.folder.remove()

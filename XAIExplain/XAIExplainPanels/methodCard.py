@@ -4,27 +4,52 @@ from html import escape
 
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.figures import figure
 
-def grouped(methods):
-    """Entries (title, name) for a list: the families as headings, their methods under them."""
-    families = {}
-    for name, card in methods.items():
-        if card.get("chapter", "visual") == "visual":
-            families.setdefault(card.get("family") or _("Other"), []).append((card["title"], name))
-    entries = []
-    for family, members in families.items():
-        entries.append((family, None))
-        entries += [("    " + title, name) for title, name in members]
-    return entries
+
+def familiesOf(methods):
+    """Chapter to family to the cards of the methods in it, in the engine's order."""
+    chapters = {}
+    for card in methods.values():
+        families = chapters.setdefault(card.get("chapter") or "visual", {})
+        families.setdefault(card.get("family") or _("Other"), []).append(card)
+    return chapters
+
+
+def chapterTitle(chapter):
+    """The survey's chapter in words."""
+    titles = {"visual": _("Visual explanation"), "textual": _("Textual explanation"),
+              "examples": _("Example-based explanation"), "evaluation": _("Evaluation")}  # fmt: skip
+    return titles.get(chapter, chapter)
+
+
+def searchText(card):
+    """What a search looks at: names, family, kind and authors; not the summary, where every word is found."""
+    taxonomy = card.get("taxonomy") or {}
+    words = [card.get(key, "") for key in ("name", "title", "family", "citation")]
+    return " ".join([*words, *(str(taxonomy.get(key, "")) for key in ("basis", "scope", "reach"))]).lower()
+
+
+def passesText(passes):
+    """About how many forward passes a method takes, short."""
+    if not passes:
+        return ""
+    if passes < 1.5:
+        return _("1 pass")
+    if passes < 10:
+        return _("{count:.0f} passes").format(count=passes)
+    digits = 1 if passes < 100 else 2
+    return _("{count:.0f} passes").format(count=float("{:.{}g}".format(passes, digits)))
 
 
 def cardText(card):
     """The card as rich text: what it does, where it stands, what it costs, what to beware of, how it was checked."""
     taxonomy = card.get("taxonomy") or {}
     chips = [taxonomyWords().get(taxonomy.get(key), taxonomy.get(key)) for key in ("basis", "scope", "reach")]
-    chips.append(_("cost: {cost}").format(cost=card["cost"]) if card.get("cost") else None)
     parts = [escape(card.get("summary", ""))]
     parts.append("<i>" + " &#183; ".join(escape(str(chip)) for chip in chips if chip) + "</i>")
+    if card.get("cost"):
+        parts.append("<b>" + _("Cost:") + "</b> " + escape(_("{cost}.").format(cost=card["cost"])))
     if card.get("caution"):
         parts.append("<b>" + _("Beware:") + "</b> " + escape(card["caution"]))
     if card.get("proof"):
@@ -32,6 +57,18 @@ def cardText(card):
     if card.get("citation"):
         parts.append("<small>" + escape(card["citation"]) + "</small>")
     return "".join('<p style="margin-top:0px; margin-bottom:4px">' + part + "</p>" for part in parts if part)
+
+
+def presetText(values):
+    """What a preset sets, in words; empty where it sets nothing."""
+    parts = []
+    for name, value in values.items():
+        if isinstance(value, (list, tuple)):
+            value = ", ".join(map(str, value))
+        elif isinstance(value, float):
+            value = figure(value)
+        parts.append("{} {}".format(name.replace("_", " "), value))
+    return ", ".join(parts)
 
 
 def taxonomyWords():

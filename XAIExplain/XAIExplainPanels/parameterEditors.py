@@ -141,7 +141,10 @@ class VoxelsEditor(Editor):
 
 
 class LayerEditor(Editor):
-    """A layer of the network: the method's own choice, or one of the list that the engine gives when it is asked."""
+    """
+    A layer of the network: the method's own choice, or one of the list that the engine gives when it is asked. A part
+    of the name finds it; while there is no list, the whole name can be typed.
+    """
 
     onListWanted = None
 
@@ -154,8 +157,16 @@ class LayerEditor(Editor):
         self.combo.setMinimumContentsLength(12)
         self.combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         self.combo.objectName = "layerComboBox"
-        self.combo.toolTip = self.declaration["help"]
+        self.combo.toolTip = _("{help} Type a part of its name to find it in the list.").format(
+            help=self.declaration["help"])
         self.combo.addItem(_("Chosen by the method"), "")
+        self.combo.setEditable(True)
+        self.combo.setInsertPolicy(qt.QComboBox.NoInsert)
+        completer = self.combo.completer()
+        completer.setFilterMode(qt.Qt.MatchContains)
+        completer.setCompletionMode(qt.QCompleter.PopupCompletion)
+        self.combo.lineEdit().connect("editingFinished()", self.onTyped)
+        self._listed = False
         self.combo.connect("currentIndexChanged(int)", self.changed)
         self.button = qt.QPushButton(_("List layers"))
         self.button.objectName = "layerButton"
@@ -164,6 +175,21 @@ class LayerEditor(Editor):
         layout.addWidget(self.combo)
         layout.addWidget(self.button)
         return row
+
+    def onTyped(self):
+        """Take the layer whose title is, begins with, or holds what was typed; else show again what was chosen."""
+        typed = str(self.combo.currentText).strip()
+        titles = [str(self.combo.itemText(index)) for index in range(self.combo.count)]
+        if typed == titles[self.combo.currentIndex]:
+            return
+        tests = (typed.__eq__, lambda title: title.startswith(typed), lambda title: typed.lower() in title.lower())
+        found = [index for test in tests for index, title in enumerate(titles) if typed and test(title)]
+        if found:
+            self.combo.setCurrentIndex(found[0])
+        elif typed and not self._listed:
+            self.setValue(typed)
+            self.changed()
+        self.combo.setEditText(self.combo.itemText(self.combo.currentIndex))
 
     def askForList(self, checked=False):
         if self.onListWanted:
@@ -176,6 +202,7 @@ class LayerEditor(Editor):
         if not layers:
             return
         current = self.value()
+        self._listed = True
         entries = [(_("Chosen by the method"), "")]
         entries += [(layerTitle(layer), str(layer["name"])) for layer in layers]
         fillCombo(self.combo, entries, current or "")

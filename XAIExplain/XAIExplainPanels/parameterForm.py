@@ -4,6 +4,7 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.methodCard import presetText
 from XAIExplainPanels.parameterEditors import EDITORS, LayerEditor
 
 
@@ -14,10 +15,14 @@ class ParameterForm:
     :param declarations: the parameters as the method declares them.
     :param onChanged: called when the user has changed a value.
     :param onLayersWanted: called with a function that takes the list of layers.
+    :param presets: for "quick" and "thorough", the parameters that each sets; where both set the same, or none are
+        given, there are no buttons for them.
     """
 
-    def __init__(self, declarations, onChanged, onLayersWanted):
+    def __init__(self, declarations, onChanged, onLayersWanted, presets=None):
         self.declarations = declarations
+        self.presets = presets if presets and presets.get("quick") != presets.get("thorough") else {}
+        self.presetButtons = {}
         self.onChanged = onChanged
         self._quiet = False
         self.editors = {}
@@ -43,10 +48,22 @@ class ParameterForm:
             self.resetButton.toolTip = _("Give all parameters of this method their tested values.")
             self.resetButton.connect("clicked(bool)", self.reset)
             row = qt.QHBoxLayout()
+            for name, title in (("quick", _("Quick")), ("thorough", _("Thorough"))):
+                if self.presets:
+                    row.addWidget(self._presetButton(name, title))
             row.addStretch(1)
             row.addWidget(self.resetButton)
             outer.addLayout(row)
             self._updateReset()
+
+    def _presetButton(self, name, title):
+        button = qt.QPushButton(title)
+        button.objectName = name + "Button"
+        button.setCheckable(True)
+        button.toolTip = _("Set {values}; what else you chose stays.").format(values=presetText(self.presets[name]))
+        button.connect("clicked(bool)", lambda checked=False: self.usePreset(name))
+        self.presetButtons[name] = button
+        return button
 
     def _form(self, declarations, onLayersWanted):
         layout = qt.QFormLayout()
@@ -85,6 +102,11 @@ class ParameterForm:
             self._quiet = False
         self._updateReset()
 
+    def usePreset(self, name):
+        """Set what the preset sets; other parameters stay as they are."""
+        self.setChanges({**self.changes(), **self.presets[name]})
+        self.onChanged()
+
     def reset(self, checked=False):
         self.setChanges({})
         self.onChanged()
@@ -97,6 +119,9 @@ class ParameterForm:
     def _updateReset(self):
         if self.editors:
             self.resetButton.visible = bool(self.changes())
+        for name, button in self.presetButtons.items():
+            button.setChecked(all(same(self.editors[parameter].value(), value)
+                                  for parameter, value in self.presets[name].items()))
 
 
 def same(first, second):

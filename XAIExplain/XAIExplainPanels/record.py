@@ -6,6 +6,8 @@ import slicer
 
 VOLUME_REFERENCE = "XAIExplain.Volume"
 SHARE = "XAIExplain.Share"
+NATIVE = "XAIExplain.Native"  # see cells.py
+KEPT = ("diagnostics", "prediction", "peak", "display", "parameters", "provenance")
 
 
 def isMap(node):
@@ -54,13 +56,17 @@ def writeRecord(mapNode, volumeNode, question, answer):
             mapNode.SetAttribute(SHARE, str(share))
         else:
             mapNode.RemoveAttribute(SHARE)
+        if answer.get("native"):
+            mapNode.SetAttribute(NATIVE, json.dumps(answer["native"]))
+        else:
+            mapNode.RemoveAttribute(NATIVE)
         mapNode.SetNodeReferenceID(VOLUME_REFERENCE, volumeNode.GetID())
     placeUnder(mapNode, volumeNode)
 
 
 def answerRecord(answer):
     """The part of the engine's answer that is worth keeping with the map."""
-    return {key: answer[key] for key in ("diagnostics", "prediction", "peak", "display") if key in answer}
+    return {key: answer[key] for key in KEPT if key in answer}
 
 
 def readRecord(mapNode):

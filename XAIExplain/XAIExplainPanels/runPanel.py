@@ -1,10 +1,12 @@
 """Apply and Cancel, how far it is, and what is missing."""
 
+import qt
 from slicer.i18n import tr as _
 
-from XAIExplainPanels.figures import duration
+from XAIExplainPanels.figures import duration, roughly
 from XAIExplainPanels.panel import Panel
 
+CALM = 300  # milliseconds without a change, before the time is estimated
 
 class RunPanel(Panel):
     """One button, one bar, one line."""
@@ -17,7 +19,13 @@ class RunPanel(Panel):
         self._isError = False
         self._cancelling = False
         self._stage = ""
+        self._estimated = None  # the question whose time is shown, or asked for
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(CALM)
+        self._timer.connect("timeout()", self._askForTime)
         self.ui.progressBar.visible = False
+        self.ui.estimateLabel.visible = False
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
 
     def refresh(self):
@@ -33,6 +41,46 @@ class RunPanel(Panel):
         parts = [message, reason] if self._isError or not reason else [reason]
         self.ui.messageLabel.text = " ".join(part for part in parts if part)
         self.ui.messageLabel.visible = bool(self.ui.messageLabel.text)
+        self._refreshTime(None if running or reason or self.node is None else self._question())
+
+    def _question(self):
+        """What the time depends on."""
+        node = self.node
+        return (self.desk.volumeIDs(), node.method, repr(sorted(self.desk.method.parameters().items())))
+
+    def _refreshTime(self, question):
+        if question == self._estimated and question is not None:
+            return
+        self._estimated = None
+        if question is None:
+            self._timer.stop()
+            self.desk.logic.estimator.cancel()
+            self.ui.estimateLabel.visible = False
+        else:
+            self._timer.start()
+
+    def _askForTime(self):
+        """Nothing has changed for a moment: ask how long it will take."""
+        desk = self.desk
+        if self.node is None or desk.logic.busy or desk.reasonNotToRun():
+            return
+        asked = desk.logic.estimator.ask(desk.volumes(), desk.model.name, self.node.method, desk.method.parameters(),
+                                         self._onTime, desk.model.consent)
+        self._estimated = self._question() if asked else None
+        self.ui.estimateLabel.text = _("Estimating the time...")
+        self.ui.estimateLabel.visible = asked
+
+    def _onTime(self, answer):
+        label = self.ui.estimateLabel
+        label.visible = bool(answer) and self._estimated is not None
+        if answer:
+            label.text = _("Takes {time}.").format(time=roughly(answer["seconds"]))
+            label.toolTip = _("{count:g} forward passes of the network over the case: {basis}.").format(
+                count=answer.get("passes") or 0, basis=answer.get("basis") or "")
+
+    def cleanup(self):
+        self._timer.stop()
+        super().cleanup()
 
     def onApply(self, checked=False):
         if self.desk.logic.busy:

@@ -5,7 +5,7 @@ import os
 import slicer
 from slicer.i18n import tr as _
 
-from XAIExplainPanels import installing, interpreter
+from XAIExplainPanels import installing, interpreter, status
 from XAIExplainPanels.panel import Panel
 
 
@@ -17,8 +17,13 @@ class SetupPanel(Panel):
     def __init__(self, desk):
         super().__init__(desk)
         self._shownError = None
+        self._memory = None
+        self._memoryOf = None
         self.ui.installFrame.visible = False
         self.ui.setupSection.collapsed = True
+        self.ui.setupSection.connect("contentsCollapsed(bool)", lambda collapsed: self.refresh())
+        self.ui.selfTestLabel.visible = False
+        self.ui.selfTestButton.connect("clicked(bool)", self.onSelfTest)
         self.ui.interpreterEdit.currentPath = interpreter.interpreter()
         self.ui.interpreterEdit.connect("currentPathChanged(QString)", self.onInterpreter)
         self.ui.restartButton.connect("clicked(bool)", lambda checked=False: self.desk.restartEngine())
@@ -29,25 +34,42 @@ class SetupPanel(Panel):
         self.ui.outputSelector.addAttribute("vtkMRMLScalarVolumeNode", "XAIExplain.Method")
 
     def refresh(self):
-        self.ui.statusLabel.text = self._status()
-        error = self.desk.engineError()
+        engine, error = self.desk.logic.engine, self.desk.engineError()
+        text = status.html(status.rows(engine.ready, engine.alive, error, self._memory))
+        if self.ui.statusLabel.text != text:
+            self.ui.statusLabel.text = text
+        self._askForMemory(engine)
+        testing = self.desk.logic.selfTest.running
+        self.ui.selfTestButton.enabled = self.desk.catalog.loaded and not testing and not self.desk.logic.busy
         if error and error is not self._shownError:
             self.ui.setupSection.collapsed = False  # once: the user may close it again
         self._shownError = error
 
-    def _status(self):
-        engine, error = self.desk.logic.engine, self.desk.engineError()
-        if error:
-            return "<b>{}</b> {}".format(error.get("message", ""), error.get("hint", ""))
-        ready = engine.ready
-        if ready:
-            device = {"cpu": _("processor"), "cuda": _("graphics card (CUDA)"), "mps": _("graphics card (Metal)")}
-            return _("Engine ready: PyTorch {torch}, Python {python}, on the {device}.").format(
-                torch=ready.get("torch", "?"), python=ready.get("python", "?"),
-                device=device.get(ready.get("device"), ready.get("device", "?")))
-        if engine.alive:
-            return _("The engine is starting...")
-        return _("The engine is not running; it starts when needed.")
+    def _askForMemory(self, engine):
+        """Ask how much memory is free when the rows are looked at, and again when a run has begun or ended."""
+        if not engine.ready or self.ui.setupSection.collapsed:
+            return
+        moment = (engine.ready.get("pid"), self.desk.logic.busy)
+        if moment != self._memoryOf:
+            self._memoryOf = moment
+            engine.request("status", self._onMemory)
+
+    def _onMemory(self, answer):
+        self._memory = answer
+        self.desk.refresh()
+
+    def onSelfTest(self, checked=False):
+        self.ui.selfTestLabel.text = _("Explaining a bundled case...")
+        self.ui.selfTestLabel.visible = True
+        self.desk.logic.selfTest.start(self._onSelfTest)
+        self.desk.refresh()
+
+    def _onSelfTest(self, isRight, sentence):
+        self.desk.log(sentence or _("Self-test stopped."))
+        state = status.GOOD if isRight else status.BAD
+        self.ui.selfTestLabel.text = status.marked(state, sentence) if sentence else ""
+        self.ui.selfTestLabel.visible = bool(sentence)
+        self.desk.refresh()
 
     def onInterpreter(self, path):
         if path == interpreter.interpreter() or (path and not os.path.isfile(path)):
