@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-BIG = 1 << 26  # bytes of a value from which giving memory back takes no time beside making it
+BIG = 1 << 28  # bytes of a value from which holes matter more than the time to fetch them again, page by page
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _SETTINGS = {_MMAP_THRESHOLD: (1 << 31) - 1, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 1 << 28}
 

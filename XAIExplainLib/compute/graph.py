@@ -90,6 +90,7 @@ class Graph:
         self._overwritable = self._overwritable_ones()
         self.plans: dict[tuple[str, int], Any] = {}  # of walks back: `reverse.planned`
         self._shapes: dict[tuple[str, int], tuple[int, ...]] = {}
+        self._layers: tuple[Layer, ...] | None = None
         _refuse_training_mode(self.nodes)
 
     def __iter__(self) -> Iterator[torch.fx.Node]:
@@ -204,7 +205,12 @@ class Graph:
         return downstream & upstream
 
     def layers(self) -> list[Layer]:
-        """Every layer whose output the answer depends on, in the order of execution."""
+        """Every layer whose output the answer depends on, in the order of execution; found once."""
+        if self._layers is None:
+            self._layers = tuple(self._found_layers())
+        return list(self._layers)
+
+    def _found_layers(self) -> list[Layer]:
         upstream = self._needed({self.output}, {}) | {self.output}
         found: dict[str, Layer] = {}
         calls: dict[str, set[str]] = {}
