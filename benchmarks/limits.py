@@ -51,6 +51,22 @@ def operations_share(subject: Subject, window: int, stride: int) -> float:
     return share(graph, low, high)
 
 
+def first_layer_share(subject: Subject) -> float:
+    """Share of a whole pass's multiplications in the convolutions that see the image itself."""
+    graph = export(subject.network, subject.x.expand(2, *subject.x.shape[1:]).contiguous())
+    first = whole = 0.0
+    for node in graph:
+        if node.name in graph.dependent and operation(node).startswith("conv"):
+            cost = _multiplications(graph, node)
+            whole += cost
+            first += cost * (node.all_input_nodes[0].name == graph.input)
+    return first / whole
+
+
+def _multiplications(graph: Graph, node: torch.fx.Node) -> float:
+    return float(math.prod(graph.shape(node.name, 1)[2:])) * node.args[1].meta["val"].numel()  # type: ignore[union-attr]
+
+
 def share(graph: Graph, low: np.ndarray, high: np.ndarray) -> float:
     """The mean share of the multiplications for boxes from `low` up to, not with, `high`, shape (W, axes)."""
     dims = low.shape[1]
@@ -64,7 +80,7 @@ def share(graph: Graph, low: np.ndarray, high: np.ndarray) -> float:
         box = _after(node, name, sources, grid, dims)
         boxes[node.name] = box
         if name.startswith("conv") and len(node.args) > 1:
-            cost = float(math.prod(grid)) * node.args[1].meta["val"].numel()  # type: ignore[union-attr]
+            cost = _multiplications(graph, node)
             reached = 1.0 if box is None else float((box[1] - box[0]).prod(1).mean()) / math.prod(grid)
             whole += cost
             some += cost * reached

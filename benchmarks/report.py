@@ -22,7 +22,8 @@ ours is faster; `*` that the peer was timed on a part and scaled. The share of t
 1, ours is faster than torch's own passes would be. The difference is the largest between our map and a peer's over the
 peer's largest value (occlusion: over the logit, where that is larger than every drop); **!** marks what should be equal
 and is farther than 1e-5. Peak memory is the growth of resident memory in a fresh process for each figure. Goals are met
-(+), missed (**-**), or cannot be judged because the peer fails (?)."""
+(+), missed (**-**, with what the limit itself would give where that is not enough either), or cannot be judged because
+the peer fails (?)."""
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -142,7 +143,20 @@ def memories(row: dict[str, Any]) -> str:
 def goals(row: dict[str, Any]) -> str:
     """Each with its mark."""
     marks = {True: "+", False: "**-**", None: "?"}
-    return ", ".join(f"{goal['text']} {marks[goal['met']]}" for goal in row["goals"])
+    return ", ".join(f"{goal['text']} {marks[goal['met']]}{bound(row, goal)}" for goal in row["goals"])
+
+
+def bound(row: dict[str, Any], goal: dict[str, Any]) -> str:
+    """Of a goal that was missed: what the row's limit, reached, would give; empty where it would give enough."""
+    limit = row.get("limit")
+    if goal["met"] is not False or not limit or goal["found"] is None:
+        return ""
+    best = goal["found"] * row["ours"] / limit if goal["text"].split(" x ")[-1] in row["peers"] else None
+    if best is not None and best < float(goal["text"].split()[0]):
+        return f" (the limit would be {best:.3g})"
+    if goal["text"].endswith(" F") and limit / row["forward"] > float(goal["text"].split()[-2]):
+        return f" (the limit is {limit / row['forward']:.3g} F)"
+    return ""
 
 
 def remarks(row: dict[str, Any]) -> str:

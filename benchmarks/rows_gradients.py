@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.limits import first_layer_share
 from benchmarks.networks import Subject
 from benchmarks.rows import Contest, Goal, Options, Row
 from benchmarks.timing import Timed
@@ -111,8 +112,11 @@ def relevance(one: Subject, options: Options) -> Contest:
         return [f"our relevance and what the rules absorbed miss the logit by {kept['completeness_error']:.0e}{said}"]
 
     straight = one.name in ("plain", "brain-lesion")
+    # The answer, the positive contributions, and the way back; the flat rule of the first layer multiplies nothing.
+    passes = 3 - 2 * first_layer_share(one)
     return Contest(
-        ours, {"zennit": peers.relevance_zennit(one)}, "F", lambda forward, _, __: forward,
+        ours, {"zennit": peers.relevance_zennit(one)}, f"{passes:.2f} F, by its multiplications",
+        lambda forward, _, __: passes * forward,
         "" if straight else "zennit counts relevance twice at sums and leaves batch norms unmerged here", after=after,
     )  # fmt: skip
 
