@@ -15,7 +15,7 @@ import torch
 from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.graph import Graph
 from XAIExplainLib.compute.graphs import graph_of
-from XAIExplainLib.compute.memory import batch_for, cost_of, measured, walk_bytes
+from XAIExplainLib.compute.memory import MOST_AT_ONCE, batch_for, cost_of, measured, quick_batch, walk_bytes
 from XAIExplainLib.compute.perturbation import first_pass
 from XAIExplainLib.compute.reverse import Plan, Table, planned, walk
 from XAIExplainLib.compute.sliding import TiledQuestion, no_layers
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 Start = str | tuple[str, ...] | None  # a node, or one and others whose values are wanted; None is nowhere
 Seed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-LARGEST_BATCH = 32
 PREVIEW_SECONDS = 0.25  # from one to the next
 PREVIEW_SHARE = 10  # times the time that one takes must pass before the next
 PRODUCTS_IN_HALF_A_SECOND = 1e10  # of one core; measured at 2.5e10 a second in convolutions
@@ -187,7 +186,7 @@ class Question:
 
         From the number of products, not from a clock: the same request is cut into the same batches.
         """
-        return max(1, min(LARGEST_BATCH, int(PRODUCTS_IN_HALF_A_SECOND / (passes * max(self._cost.products, 1.0)))))
+        return max(1, min(MOST_AT_ONCE, int(PRODUCTS_IN_HALF_A_SECOND / (passes * max(self._cost.products, 1.0)))))
 
     def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         """The network's answer; the first sample is measured, so that the batches of all that follows fit."""
@@ -305,14 +304,13 @@ class Question:
 
     def batch_of_gradient(self, table: Table = DERIVATIVES) -> int:
         """How many inputs fit the memory in one run forth and back with the rules of `table`."""
-        limit = LARGEST_BATCH
         try:
             graph = self.graph(of_tile=True)
         except XAIError:
             needed, limit = self._cost.total, self._soon(3)  # autograd cannot be stopped on its way
         else:
             needed = self._plan(graph, graph.input, table)[1] + (self.tiled.bytes if self.tiled is not None else 0)
-            limit = graph.static_batch or limit
+            limit = graph.static_batch or quick_batch(graph, self.x.device, self.x.element_size())
         return batch_for(needed, self.memory, limit, "The gradient")
 
     def walk_to(

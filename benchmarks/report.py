@@ -128,7 +128,7 @@ def differences(row: dict[str, Any]) -> str:
     found = []
     for who, peer in row["peers"].items():
         if "difference" in peer:
-            far = not row["equal"] and peer["difference"] > EQUAL
+            far = not row["equal"] and who not in row.get("wrong", ()) and peer["difference"] > EQUAL
             found.append(
                 f"{who} {peer['difference']:.0e}" + (f" **!** ({peer.get('far', 1):.1%} of the voxels)" if far else "")
             )

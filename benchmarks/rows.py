@@ -65,6 +65,8 @@ class Contest:
         ``(F, F+B, seconds an image of the best batch) -> seconds``.
     equal : str
         Why the maps need not be equal; empty where they must.
+    wrong : tuple of str
+        Peers whose map is another one for a reason that the notes give.
     scale : float
         Differences are given over this, where the peer's largest value is smaller.
     notes : list of str
@@ -78,6 +80,7 @@ class Contest:
     limit: str = ""
     limit_seconds: Callable[[float, float, float], float] | None = None
     equal: str = ""
+    wrong: tuple[str, ...] = ()
     scale: float = 0.0
     notes: list[str] = field(default_factory=list)
     after: Callable[[dict[str, Timed]], list[str]] | None = None
@@ -157,7 +160,8 @@ class Row:
             "volume": " x ".join(map(str, one.shape)), "threads": options.threads,
             "clock": "processor" if options.threads == 1 else "wall", "ours": ours.seconds, "runs": ours.runs,
             "forward": forward, "backward": timed["F+B"].seconds - forward, "best_batch": batch, "forward_best": each,
-            "peers": peers, "limit": limit, "limit_is": contest.limit, "equal": contest.equal, "notes": notes,
+            "peers": peers, "limit": limit, "limit_is": contest.limit, "equal": contest.equal, "wrong": list(contest.wrong),
+            "notes": notes,
             "date": today(),
         }  # fmt: skip
         row["goals"] = [judged(goal, row) for goal in self.goals]

@@ -32,7 +32,7 @@ def guided(one: Subject, options: Options) -> Contest:
     return Contest(
         lambda: one.ours("guided_backpropagation").array,
         {"captum": peers.guided_captum(one), "MONAI": peers.guided_monai(one)},
-        "F + B of autograd", lambda _, both, __: both,
+        "F + B of autograd", lambda _, both, __: both, wrong=("MONAI",),
         notes=["MONAI's guided backpropagation is the plain gradient unless a ReLU module is called so"],
     )  # fmt: skip
 

@@ -313,6 +313,10 @@ class Host:
         self._unloadModule()
         self.closeScene()
         self.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        for className in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+            for node in slicer.util.getNodesByClass(className):
+                if node.GetLayoutName() not in ("Red", "Green", "Yellow"):  # of a layout that a test made
+                    slicer.mrmlScene.RemoveNode(node)
         QtCore.QSettings().clear()
         self.dialogs.clear()
         self.answers.__init__()

@@ -228,7 +228,7 @@ def test_a_box_that_is_turned_is_the_region(segmenter: Any) -> None:
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "around it")
     toWorld = matrix @ OBLIQUE
     roi.SetCenter((toWorld @ [9, 8, 5, 1])[:3])
-    roi.SetSize(11.0, 7.0, 13.0)
+    roi.SetSize(11.1, 7.1, 13.1)  # no voxel's center lies on its surface
     kind(panel, "In a region of interest (box)")
     assert "Choose the region" in panel.message
     panel.host.setCombo(panel.desk.target.ui.roiSelector, "around it")
@@ -238,7 +238,7 @@ def test_a_box_that_is_turned_is_the_region(segmenter: Any) -> None:
     k, j, i = np.mgrid[:12, :14, :16]
     world = np.einsum("rc,ckji->rkji", toWorld, np.stack([i, j, k, np.ones_like(i)]))
     wanted = np.ones(i.shape, bool)
-    for axis, (middle, size) in enumerate(zip((toWorld @ [9, 8, 5, 1])[:3], (11.0, 7.0, 13.0), strict=True)):
+    for axis, (middle, size) in enumerate(zip((toWorld @ [9, 8, 5, 1])[:3], (11.1, 7.1, 13.1), strict=True)):
         wanted &= np.abs(world[axis] - middle) <= size / 2
     assert 10 < wanted.sum() < wanted.size / 4
     np.testing.assert_array_equal(mask, wanted)

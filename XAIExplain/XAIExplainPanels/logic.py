@@ -7,7 +7,7 @@ import slicer
 
 from XAIExplainPanels import record, tables
 from XAIExplainPanels.agreement import Agreement
-from XAIExplainPanels.cases import casePath, caseTitle
+from XAIExplainPanels.cases import casePath, caseTitle, nameOnce
 from XAIExplainPanels.catalog import Catalog
 from XAIExplainPanels.comparison import Comparison
 from XAIExplainPanels.display import MapDisplay
@@ -98,8 +98,7 @@ class ExplainLogic:
             return None
         if node is not None:
             node.SetAttribute("XAIExplain.Case", case["name"])
-            if slicer.mrmlScene.GetFirstNodeByName(caseTitle(case)) is None:
-                node.SetName(caseTitle(case))  # some readers add a number for nothing
+            nameOnce(node, caseTitle(case))
         return node
 
     def onNodeAboutToBeRemoved(self, node):

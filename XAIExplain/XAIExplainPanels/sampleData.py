@@ -9,6 +9,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.cases import nameOnce
+
 CATEGORY = "XAIExplain"
 PATIENCE_MILLISECONDS = 30_000
 
@@ -104,6 +106,7 @@ class SlicerSamples:
     def _read(self, name, source, onLoaded, onFailed):
         nodes = sampleLogic().downloadFromSource(source)  # finds the file in the cache
         if nodes and hasattr(nodes[0], "GetImageData"):
+            nameOnce(nodes[0], name)
             onLoaded(nodes[0])
         else:
             onFailed(_("The sample {name} could not be read.").format(name=name))

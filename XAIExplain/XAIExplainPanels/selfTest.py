@@ -9,8 +9,8 @@ from XAIExplainPanels.figures import duration, figure, percent
 
 QUESTION = {"volumes": ["enhancing-ring"], "model": "brain-lesion", "method": "grad_cam", "parameters": {}}
 ANSWER = "enhancing"
-PROBABILITY, SCORE = 0.0, 0.0
-PEAK = (0.0, 0.0, 0.0)
+PROBABILITY, SCORE = 0.9616, 2.7831
+PEAK = (-26.875, 65.125, -25.625)  # LPS, mm
 # Other processors and versions of PyTorch round otherwise; a wrong axis or model is off by far more.
 PROBABILITY_TOLERANCE, SCORE_TOLERANCE, PEAK_TOLERANCE = 0.01, 0.02, 4.0
 

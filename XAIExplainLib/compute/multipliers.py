@@ -29,7 +29,7 @@ import torch
 
 from XAIExplainLib.compute.derivatives import BY_SHAPES, DERIVATIVES, SHAPE_ONLY
 from XAIExplainLib.compute.graph import call, operation
-from XAIExplainLib.compute.memory import batch_for, forward_bytes
+from XAIExplainLib.compute.memory import batch_for, forward_bytes, quick_batch
 from XAIExplainLib.compute.multipliers_ends import (
     OF_IMAGE,
     REFERENCE,
@@ -47,7 +47,6 @@ from XAIExplainLib.errors import XAIError
 if TYPE_CHECKING:
     from XAIExplainLib.question import Question
 
-LARGEST_BATCH = 32
 
 _ONE_ARGUMENT = (  # linear in each argument; in all, where only one of them depends on the image
     "mul", "matmul", "bmm", "mm", "einsum", "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
@@ -117,7 +116,8 @@ def compare(question: Question, backgrounds: Sequence[torch.Tensor], table: Tabl
     kept = kept_values(graph, table, path, graph.input) | {graph.output, graph.input}
     # Two runs are kept, and each takes its scratch.
     needed = 2 * forward_bytes(graph, kept, question.x.element_size())
-    size = batch_for(needed, question.memory, graph.static_batch or LARGEST_BATCH, "The comparison with a background")
+    limit = graph.static_batch or quick_batch(graph, question.x.device, question.x.element_size())
+    size = batch_for(needed, question.memory, limit, "The comparison with a background")
     for first in range(0, question.samples, size):
         rows = slice(first, min(first + size, question.samples))
         real = rows.stop - rows.start
