@@ -160,8 +160,8 @@ class Row:
             "volume": " x ".join(map(str, one.shape)), "threads": options.threads,
             "clock": "processor" if options.threads == 1 else "wall", "ours": ours.seconds, "runs": ours.runs,
             "forward": forward, "backward": timed["F+B"].seconds - forward, "best_batch": batch, "forward_best": each,
-            "peers": peers, "limit": limit, "limit_is": contest.limit, "equal": contest.equal, "wrong": list(contest.wrong),
-            "notes": notes,
+            "peers": peers, "limit": limit, "limit_is": contest.limit, "equal": contest.equal,
+            "wrong": list(contest.wrong), "notes": notes,
             "date": today(),
         }  # fmt: skip
         row["goals"] = [judged(goal, row) for goal in self.goals]
