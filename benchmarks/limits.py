@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.networks import Subject
 from benchmarks.timing import clock_of, repeats
+from XAIExplainLib.compute.convolution import convolve, transposed
 from XAIExplainLib.compute.graph import Graph, export, operation
 from XAIExplainLib.compute.operations import MEETING, POINTWISE, window_of
 
@@ -65,6 +66,31 @@ def first_layer_share(subject: Subject) -> float:
 
 def _multiplications(graph: Graph, node: torch.fx.Node) -> float:
     return float(math.prod(graph.shape(node.name, 1)[2:])) * node.args[1].meta["val"].numel()  # type: ignore[union-attr]
+
+
+def convolutions_seconds(subject: Subject, threads: int) -> float:
+    """Seconds of the network's convolutions alone, forth and back, by the fastest way that there is here.
+
+    Each is timed by itself, at its own size, with nothing between them: no gradient by a network's image takes less.
+    """
+    graph, clock, total = export(subject.network, subject.x), clock_of(threads), 0.0
+    for node in graph:
+        window = window_of(node, operation(node), len(subject.shape)) if node.name in graph.dependent else None
+        if window is None or not operation(node).startswith("conv"):
+            continue
+        _, stride, padding, dilation = window
+        weight = graph.constants[node.args[1].name]  # type: ignore[union-attr]
+        groups = int(node.args[6]) if len(node.args) > 6 else 1  # type: ignore[call-overload]
+        x = torch.randn(graph.shape(node.all_input_nodes[0].name, 1))
+        cotangent = torch.randn(graph.shape(node.name, 1))
+        found = math.inf
+        for _ in range(4):
+            began = clock()
+            convolve(x, weight, None, stride, padding, dilation, groups)
+            transposed(cotangent, weight, x.shape, stride, padding, dilation, groups)
+            found = min(found, clock() - began)
+        total += found
+    return total
 
 
 def share(graph: Graph, low: np.ndarray, high: np.ndarray) -> float:

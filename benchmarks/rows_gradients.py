@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.limits import first_layer_share
+from benchmarks.limits import convolutions_seconds, first_layer_share
 from benchmarks.networks import Subject
 from benchmarks.rows import Contest, Goal, Options, Row
 from benchmarks.timing import Timed
@@ -20,10 +20,16 @@ BACKGROUNDS = (0.0, 0.3, -0.3, 0.6)
 
 def gradient(one: Subject, options: Options) -> Contest:
     """The gradient by the input."""
+
+    def after(timed: dict[str, Timed]) -> list[str]:
+        least = convolutions_seconds(one, options.threads)
+        than = ", ".join(f"{timed[who].seconds / least:.2f} x {who}" for who in ("captum", "MONAI"))
+        return [f"the convolutions alone, forth and back by oneDNN, take {least:.3g} s: {than}"]
+
     return Contest(
         lambda: one.ours("gradient").array,
         {"captum": peers.gradient_captum(one), "MONAI": peers.gradient_monai(one)},
-        "F + B of autograd", lambda _, both, __: both,
+        "F + B of autograd", lambda _, both, __: both, after=after,
     )  # fmt: skip
 
 
