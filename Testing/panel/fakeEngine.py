@@ -181,6 +181,8 @@ class FakeEngine:
             for step in range(600):
                 if request["id"] in self.cancelled:
                     self.fail("The explanation was cancelled.", "", "cancelled")
+                if self.mode() != mode:
+                    break
                 self.send(
                     id=request["id"],
                     event="progress",

@@ -6,8 +6,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import CancelledError, XAIError
-from XAIExplainPanels import record
+from XAIExplainPanels import channels, record
 from XAIExplainPanels.casePanel import CasePanel
+from XAIExplainPanels.casesPanel import CasesPanel
 from XAIExplainPanels.comparePanel import ComparePanel
 from XAIExplainPanels.displayPanel import DisplayPanel
 from XAIExplainPanels.figures import duration
@@ -56,10 +57,11 @@ class Desk:
         self.result = ResultPanel(self)
         self.compare = ComparePanel(self)
         self.regions = RegionsPanel(self)
+        self.cases = CasesPanel(self)
         self.report = ReportPanel(self)
         self.setup = SetupPanel(self)
         self.panels = (self.case, self.modelPanel, self.target, self.method, self.run, self.displayPanel, self.surfaces,
-                       self.result, self.compare, self.regions, self.report, self.setup)
+                       self.result, self.compare, self.regions, self.cases, self.report, self.setup)
         logic.engine.onStateChanged = self.refresh
 
     # State
@@ -116,12 +118,25 @@ class Desk:
 
     def reasonNotToAsk(self):
         """Why the network cannot be asked, as a sentence; empty if it can."""
-        if self.engineError():
-            return _("The engine cannot start. See Set-up below.")
-        if not self.catalog.loaded:
-            return _("The engine is starting...")
+        reason = self.reasonNoEngine()
+        if reason:
+            return reason
         if self.parameterNode is None or self.parameterNode.inputVolume is None:
             return _("Choose a volume, or load an example.")
+        reason = self.reasonNoModel()
+        if reason:
+            return reason
+        if any(volume is None for volume in self.volumes()):
+            return _("This network takes {count} volumes: choose all channels.").format(count=self.model.channels)
+        return channels.mismatch(self.volumes())
+
+    def reasonNoEngine(self):
+        if self.engineError():
+            return _("The engine cannot start. See Set-up below.")
+        return "" if self.catalog.loaded else _("The engine is starting...")
+
+    def reasonNoModel(self):
+        """Why there is no network to ask, as a sentence; empty if there is one."""
         if not self.model.name:
             return _("Choose the file of the model.")
         if self.model.needsConsent:
@@ -133,8 +148,6 @@ class Desk:
         if self.model.channels > 4:
             return _("This network takes {count} volumes. The panel offers four; use the Python interface.").format(
                 count=self.model.channels)
-        if any(volume is None for volume in self.volumes()):
-            return _("This network takes {count} volumes: choose all channels.").format(count=self.model.channels)
         return ""
 
     def canPredict(self):
@@ -211,7 +224,10 @@ class Desk:
         self.refresh()
 
     def cancel(self):
-        self.logic.explainer.cancel()
+        if self.logic.queue.running:
+            self.logic.queue.stop()
+        else:
+            self.logic.explainer.cancel()
 
     def onShortcut(self):
         """The keyboard's Apply; does nothing where the button would not."""

@@ -12,6 +12,7 @@ from XAIExplainPanels.coloring import Coloring
 from XAIExplainPanels.contours import Contours
 from XAIExplainPanels.layers import Layers
 from XAIExplainPanels.record import explainedVolume
+from XAIExplainPanels.sequences import framesOf, pooled
 from XAIExplainPanels.strength import Strength, above, stateOf
 from XAIExplainPanels.threeDViews import ThreeDViews
 
@@ -39,9 +40,11 @@ class MapDisplay:
         return (self.coloring, self.contours, self.anatomy)
 
     def strength(self, mapNode):
-        """The map's percentiles, computed again only when its voxels have changed."""
-        if self._strength is None or self._strength.state != stateOf(mapNode):
-            self._strength = Strength(mapNode)
+        """The map's percentiles, computed again only when its voxels have changed; of a sequence's map those of all."""
+        state, values = pooled(mapNode)
+        state = state or stateOf(mapNode)
+        if self._strength is None or self._strength.state != state:
+            self._strength = Strength(mapNode, state, values and values())
         return self._strength
 
     def threshold(self, mapNode, settings):
@@ -249,6 +252,8 @@ class MapDisplay:
         nodes = []
         if record.isMap(node):
             nodes.append(node.GetNodeReference(COLOR_REFERENCE))
+            if framesOf(node) is not None:
+                nodes += [framesOf(node).GetStorageNode(), framesOf(node), node.GetStorageNode()]
             for index in range(node.GetNumberOfDisplayNodes()):
                 displayNode = node.GetNthDisplayNode(index)
                 if displayNode is not None and displayNode.IsA("vtkMRMLVolumeRenderingDisplayNode"):

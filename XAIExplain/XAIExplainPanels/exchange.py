@@ -49,6 +49,13 @@ class ExchangeFolder:
             return False
         return self._written.get(path) == state and os.path.isfile(path)
 
+    def discard(self, volumeNode):
+        """Remove the volume's file; it is written again when it is needed."""
+        path = os.path.join(self.path, volumeNode.GetID() + ".nrrd")
+        self._written.pop(path, None)
+        with contextlib.suppress(OSError):
+            os.remove(path)
+
     def _stateOf(self, volumeNode):
         geometry = worldGeometry(volumeNode)
         image = volumeNode.GetImageData()

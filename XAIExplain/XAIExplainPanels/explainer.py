@@ -7,7 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import CancelledError, XAIError
-from XAIExplainPanels import exchange, record
+from XAIExplainPanels import channels, exchange, record
 from XAIExplainPanels.former import Former
 
 GIGABYTE = 1024**3
@@ -74,6 +74,7 @@ class Explainer:
             "parameters": parameters, "title": title or method,
         }  # fmt: skip
         run = Run(question, outputNode or record.findMap(question), **callbacks)
+        channels.check(volumeNodes)
         paths = [self.folder.volumeFile(node) for node in volumeNodes]
         run.path = self.folder.mapFile()
         self.run = run

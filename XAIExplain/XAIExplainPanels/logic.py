@@ -7,6 +7,9 @@ import slicer
 
 from XAIExplainPanels import record, tables
 from XAIExplainPanels.agreement import Agreement
+from XAIExplainPanels.caseQuestion import CaseQuestion
+from XAIExplainPanels.caseQueue import CaseQueue
+from XAIExplainPanels.caseRunning import runCases
 from XAIExplainPanels.cases import casePath, caseTitle, nameOnce
 from XAIExplainPanels.catalog import Catalog
 from XAIExplainPanels.comparison import Comparison
@@ -44,12 +47,13 @@ class ExplainLogic:
         self.reporter = Reporter(self)
         self.selfTest = SelfTest(self.engine, self.folder)
         self.samples = SlicerSamples()
+        self.queue = CaseQueue(self)
         self._companions = {}
 
     @property
     def busy(self):
         """Whether a question is being answered."""
-        return self.explainer.busy
+        return self.explainer.busy or self.queue.running
 
     def explain(self, volumeNode, model="brain-lesion", method="grad_cam", target=None, parameters=None,
                 outputNode=None, wait=True, moreVolumeNodes=(), consent=False, memory=0.0, seed=0, show=False,
@@ -87,6 +91,22 @@ class ExplainLogic:
             self.display.finish()
         return run.node
 
+    def runCases(self, cases, model="brain-lesion", method="grad_cam", target=None, parameters=None, wait=True,
+                 consent=False, memory=0.0, seed=0, title="", targetText=""):
+        """
+        Explain many cases, one after the other; one that fails does not stop the others.
+
+        :param cases: of each a volume, a list of volumes (channels), a file, a list of files, or a sequence.
+        :param target: as in `explain`, or a function that makes a `targets.Target` for a volume, with `targetText`.
+        :param wait: return when all are over (True), or at once (False); `self.queue` says how far it is.
+        :return: the cases, each with state ("done", "failed"...), mapNode, answer, outcomes and problem. The table of
+            the scene is `self.queue.table`.
+        :raises XAIError: if an explanation is running, or something is no case.
+        """
+        question = CaseQuestion(model, method, target, targetText, title=title, parameters=dict(parameters or {}),
+                                consent=consent, memory=memory, seed=seed)
+        return runCases(self, cases, question, wait)
+
     def loadCase(self, case):
         """Load the volume of a bundled case, as the engine describes it; None if that fails."""
         path = casePath(case)
@@ -108,6 +128,7 @@ class ExplainLogic:
 
     def onNodeRemoved(self, node):
         """A node has left the scene: end what was about it."""
+        self.queue.onNodeRemoved(node)
         self.explainer.onNodeRemoved(node)
         self.display.onNodeRemoved(node)
         for companion in self._companions.pop(node.GetID(), []):
@@ -117,12 +138,14 @@ class ExplainLogic:
 
     def onSceneClosed(self):
         """Nothing of the old scene is left."""
+        self.queue.forget()
         self.explainer.abandon()
         self.comparison.forget()
         self.display.forget()
 
     def cleanup(self):
         """End the engine's process, and remove the files of this session."""
+        self.queue.cleanup()
         self.explainer.run = None
         self.display.forget()
         self.engine.onStateChanged = None

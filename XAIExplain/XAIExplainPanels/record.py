@@ -7,6 +7,7 @@ import slicer
 VOLUME_REFERENCE = "XAIExplain.Volume"
 SHARE = "XAIExplain.Share"
 NATIVE = "XAIExplain.Native"  # see cells.py
+FRAMES = "XAIExplain.Frames"  # a map's reference to the sequence whose maps it shows one after the other
 KEPT = ("diagnostics", "prediction", "peak", "display", "parameters", "provenance")
 
 
@@ -21,8 +22,10 @@ def maps():
 
 
 def findMap(question):
-    """The map that answered the same question before, or None."""
+    """The map that answered the same question before, or None. Maps that play along with a sequence are left alone."""
     for node in maps():
+        if node.GetNodeReferenceID(FRAMES):
+            continue
         sameQuestion = (
             node.GetNodeReferenceID(VOLUME_REFERENCE) == question["volume"]
             and node.GetAttribute("XAIExplain.Model") == question["model"]

@@ -17,11 +17,13 @@ class Strength:
     else. Values that are no finite numbers say nothing either.
 
     :param mapNode: the map; its voxels are read once.
+    :param state: what the figures depend on; by default the map's voxels.
+    :param values: other values than those of the map's voxels.
     """
 
-    def __init__(self, mapNode):
-        array = slicer.util.arrayFromVolume(mapNode).reshape(-1)
-        self.state = stateOf(mapNode)
+    def __init__(self, mapNode, state=None, values=None):
+        array = slicer.util.arrayFromVolume(mapNode).reshape(-1) if values is None else values
+        self.state = state or stateOf(mapNode)
         read = np.abs(some(array, READ))
         read = read[(read > 0) & (read < np.inf)]
         few = np.sort(some(read, SORTED))

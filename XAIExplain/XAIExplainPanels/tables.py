@@ -29,6 +29,20 @@ def tableNode(kind, name, maps, columns, rows):
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
         node.SetAttribute(KIND, kind)
     wasModifying = node.StartModify()
+    fill(node, columns, rows)
+    node.RemoveNodeReferenceIDs(MAP_REFERENCE)
+    for mapNode in maps:
+        node.AddNodeReferenceID(MAP_REFERENCE, mapNode.GetID())
+    node.EndModify(wasModifying)
+    volumeNode = record.explainedVolume(maps[0])
+    if volumeNode is not None:
+        record.placeUnder(node, volumeNode)
+    return node
+
+
+def fill(node, columns, rows):
+    """Give a table node its columns and rows, as in `tableNode`."""
+    wasModifying = node.StartModify()
     node.RemoveAllColumns()
     for place, title in enumerate(columns):
         values = [row[place] for row in rows]
@@ -39,14 +53,7 @@ def tableNode(kind, name, maps, columns, rows):
             array.InsertNextValue((float("nan") if value is None else float(value)) if numbers else str(value))
         node.AddColumn(array)
     node.SetUseColumnTitleAsColumnHeader(True)
-    node.RemoveNodeReferenceIDs(MAP_REFERENCE)
-    for mapNode in maps:
-        node.AddNodeReferenceID(MAP_REFERENCE, mapNode.GetID())
     node.EndModify(wasModifying)
-    volumeNode = record.explainedVolume(maps[0])
-    if volumeNode is not None:
-        record.placeUnder(node, volumeNode)
-    return node
 
 
 def find(kind, name):

@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 from XAIExplainLib.errors import XAIError
 from XAIExplainPanels.figures import percent
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
-from XAIExplainPanels.targets import BOX, DIFFERENCE, PROBABILITY, SCORE, SEGMENT, VOXEL, crosshairVoxel
+from XAIExplainPanels.targets import BOX, DIFFERENCE, PROBABILITY, SCORE, SEGMENT, VOXEL, at, crosshairVoxel
 
 BAR = 5  # times as long as high
 
@@ -175,19 +175,33 @@ class TargetPanel(Panel):
 
         :raises XAIError: if it cannot be: a region that lies elsewhere, a voxel outside of the volume.
         """
+        return self.maker()[0](self.node.inputVolume)
+
+    def maker(self):
+        """
+        A function that makes the target that is chosen now for any volume, and the target in words. It stays the same
+        when the panel changes.
+        """
         node, targets = self.node, self.desk.logic.targets
-        volume, name = node.inputVolume, node.target
-        if node.targetKind == PROBABILITY:
-            return targets.probability(name)
-        if node.targetKind == DIFFERENCE:
-            return targets.difference(name or self._predicted(), node.otherTarget)
-        if node.targetKind == SEGMENT:
-            return targets.segment(volume, node.targetSegmentation, node.targetSegment, name)
-        if node.targetKind == BOX:
-            return targets.box(volume, node.targetROI, name)
-        if node.targetKind == VOXEL:
-            return targets.voxel(volume, self._voxel(), name)
-        return targets.score(name)
+        kind, name, segmentID, voxel = node.targetKind, node.target, node.targetSegment, self._voxel()
+        segmentationID, boxID = nodeID(node.targetSegmentation), nodeID(node.targetROI)
+        if kind == SEGMENT:
+            segmentation = node.targetSegmentation
+            segment = segmentation.GetSegmentation().GetSegment(segmentID) if segmentation is not None else None
+            return (lambda volume: targets.segment(volume, nodeOf(segmentationID), segmentID, name)), at(
+                name, segment.GetName() if segment is not None else "")
+        if kind == BOX:
+            return (lambda volume: targets.box(volume, nodeOf(boxID), name)), at(
+                name, node.targetROI.GetName() if boxID else "")
+        if kind == VOXEL:
+            return (lambda volume: targets.voxel(volume, voxel, name)), at(name, node.targetVoxel)
+        if kind == PROBABILITY:
+            target = targets.probability(name)
+        elif kind == DIFFERENCE:
+            target = targets.difference(name or self._predicted(), node.otherTarget)
+        else:
+            target = targets.score(name)
+        return (lambda volume: target), target.title
 
     def onTargetChosen(self, index):
         data = comboData(self.ui.targetComboBox)
@@ -225,6 +239,15 @@ class TargetPanel(Panel):
             self.desk.sayError(error.message, error.hint)
             return
         self.node.targetVoxel = ",".join(map(str, voxel))
+
+
+def nodeID(node):
+    return node.GetID() if node is not None else ""
+
+
+def nodeOf(nodeID):
+    """The node of the scene, or None."""
+    return slicer.mrmlScene.GetNodeByID(nodeID) if nodeID else None
 
 
 def classTitle(name, share):
