@@ -193,6 +193,21 @@ def test_files_are_loaded_when_it_is_their_turn_and_again_after_deletion(cases: 
     assert first.volumes()[0] is not None
 
 
+def test_files_that_a_reader_would_fill_up_or_halve_are_refused(cases: Any, tmp_path: Path) -> None:
+    import SimpleITK
+
+    whole = Path(save(cases, tmp_path / "whole.nii.gz")).read_bytes()
+    (tmp_path / "half.nii.gz").write_bytes(whole[: len(whole) // 2])
+    frames = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5, 6), np.float32), isVector=False)
+    SimpleITK.WriteImage(frames, str(tmp_path / "frames.nii.gz"))
+    cases.host.answers.openFile = [[str(tmp_path / f"{name}.nii.gz") for name in ("half", "frames", "whole")]]
+    click(cases, "addFiles")
+    found = dict(run(cases))
+    assert "is cut off" in found["half"]
+    assert "holds 3 frames" in found["frames"]
+    assert found["whole"].startswith("done")
+
+
 def test_stop_within_a_second_and_go_on(cases: Any) -> None:
     for name in ("one", "two", "three"):
         cases.addVolume(name)

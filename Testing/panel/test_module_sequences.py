@@ -126,6 +126,7 @@ def test_apply_on_a_playing_volume_makes_a_map_of_its_own(cases: Any) -> None:  
     click(cases, "addSequence")
     run(cases)
     (case,) = cases.logic.queue.cases
+    assert "the section Cases all 4" in cases.desk.case.ui.sequenceLabel.text
     single = cases.apply()
     assert single.GetID() != case.mapNode.GetID()
     play(cases, volume, 1)

@@ -8,7 +8,8 @@ from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import XAIError
 from XAIExplainPanels import sequences
-from XAIExplainPanels.caseItems import FileCase, VolumeCase, canBeCase, stem
+from XAIExplainPanels.caseFiles import stem
+from XAIExplainPanels.caseItems import FileCase, VolumeCase, canBeCase
 
 # What tells the channels of a case apart, at the end of a file's name: _0000 (nnU-Net), _t1ce (BraTS), -flair.
 CHANNEL = re.compile(r"[_\-.][A-Za-z0-9]+$")

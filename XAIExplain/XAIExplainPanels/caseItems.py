@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import XAIError
 from XAIExplainPanels import record, sequences
+from XAIExplainPanels.caseFiles import load, stem
 from XAIExplainPanels.made import removeQuietly
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
@@ -268,36 +269,6 @@ def caseOf(what):
 
 def isA(node, className):
     return node is not None and hasattr(node, "IsA") and bool(node.IsA(className))
-
-
-def stem(path):
-    """The name of a file without its endings."""
-    name = os.path.basename(str(path))
-    for ending in (".gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-    return name
-
-
-def load(path):
-    """
-    Load a volume of a file, without showing it.
-
-    :raises XAIError: if that fails.
-    """
-    problem = XAIError(_("The file {path} could not be read as a volume.").format(path=path),
-                       _("Check that it is there and whole: NRRD, NIfTI or MetaImage."))
-    if not os.path.isfile(path):
-        raise XAIError(_("There is no file {path}.").format(path=path), _("It was moved or deleted; add it again."))
-    try:
-        node = slicer.util.loadVolume(path, {"name": stem(path), "show": False})
-    except RuntimeError as error:
-        raise problem from error
-    if node is None:
-        raise problem
-    if slicer.mrmlScene.GetFirstNodeByName(stem(path)) is None:
-        node.SetName(stem(path))  # some readers add a number for nothing
-    return node
 
 
 def canBeCase(node):

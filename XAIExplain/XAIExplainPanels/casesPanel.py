@@ -284,7 +284,6 @@ class CasesPanel(Panel):
         position, _value = peakPosition(mapNode)
         if position is not None:
             jumpTo(position)
-        self.say("")
         self.desk.refresh()
 
 
