@@ -126,7 +126,7 @@ def test_apply_on_a_playing_volume_makes_a_map_of_its_own(cases: Any) -> None:  
     click(cases, "addSequence")
     run(cases)
     (case,) = cases.logic.queue.cases
-    assert "the section Cases all 4" in cases.desk.case.ui.sequenceLabel.text
+    assert cases.desk.case.ui.sequenceLabel.visible
     single = cases.apply()
     assert single.GetID() != case.mapNode.GetID()
     play(cases, volume, 1)
@@ -242,6 +242,25 @@ def test_deleting_the_map_takes_its_frames_along(cases: Any) -> None:  # noqa: F
     cases.host.processEvents()
     play(cases, volume, 2)
     assert cases.count() == nodes + 1, "the table of the list stays"
+
+
+@pytest.mark.parametrize("what", ["frames", "browser", "sequence", "volume"])
+def test_deleting_what_a_shown_map_plays_with(cases: Any, what: str) -> None:  # noqa: F811
+    import slicer
+
+    volume = addSequence(cases)
+    cases.node.inputVolume = volume
+    (case,) = cases.logic.runCases([browserOf(volume)])
+    cases.desk.displayPanel.show(case.mapNode)
+    cases.host.processEvents()
+    browser = browserOf(volume)
+    frames = case.mapNode.GetNodeReference("XAIExplain.Frames")
+    slicer.mrmlScene.RemoveNode(
+        {"frames": frames, "browser": browser, "sequence": browser.GetMasterSequenceNode(), "volume": volume}[what])
+    cases.host.processEvents()
+    cases.desk.refresh()
+    cases.addVolume("another")
+    assert cases.logic.runCases(["/no/file.nrrd"])[0].state == "failed"
 
 
 def test_a_saved_scene_plays_again(cases: Any, tmp_path: Path) -> None:  # noqa: F811

@@ -5,7 +5,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainPanels.cases import casePath, caseTitle
 from XAIExplainPanels.panel import Panel, comboData, fillCombo
-from XAIExplainPanels.sequences import sequenceOf
+from XAIExplainPanels.sequences import playsSequence
 
 SAMPLE = "sample:"
 
@@ -37,12 +37,7 @@ class CasePanel(Panel):
             visible = self.desk.model.channels > index + 1
             getattr(self.ui, name + "Selector").visible = visible
             getattr(self.ui, name + "SelectorLabel").visible = visible
-        played = sequenceOf(self.node.inputVolume) if self.node is not None else None
-        self.ui.sequenceLabel.visible = played is not None
-        if played is not None:
-            self.ui.sequenceLabel.text = _(
-                "A sequence plays here: Apply explains the frame that is shown, the section Cases all {count}."
-            ).format(count=played.GetNumberOfDataNodes())
+        self.ui.sequenceLabel.visible = self.node is not None and playsSequence(self.node.inputVolume)
 
     def onLoadExample(self, checked=False):
         chosen = comboData(self.ui.exampleComboBox)

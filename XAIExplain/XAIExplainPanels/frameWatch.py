@@ -17,17 +17,26 @@ class FrameWatch:
     """
 
     def __init__(self, onFrame):
-        self._browserID = None
-        self._tag = None
+        self._mapID = self._browserID = self._tag = None
+        # Not at once: the window is also brought up to date while a node is being removed, see `sequences.browserOf`.
+        self._looking = qt.QTimer()
+        self._looking.setSingleShot(True)
+        self._looking.setInterval(0)
+        self._looking.connect("timeout()", self._look)
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(CALM)
         self._timer.connect("timeout()", onFrame)
 
     def watch(self, mapNode):
-        """Watch the browser of this map instead of the one before; None watches nothing."""
-        frames = sequences.framesOf(mapNode)
-        browserNode = sequences.browserOf(mapNode) if frames is not None else None
+        """Watch the browser of this map instead of the one before, a moment later; None watches nothing."""
+        self._mapID = mapNode.GetID() if mapNode is not None else None
+        if (self._mapID or self._browserID) and not self._looking.active:
+            self._looking.start()
+
+    def _look(self):
+        mapNode = slicer.mrmlScene.GetNodeByID(self._mapID) if self._mapID else None
+        browserNode = sequences.browserOf(mapNode) if sequences.framesOf(mapNode) is not None else None
         browserID = browserNode.GetID() if browserNode is not None else None
         if browserID == self._browserID:
             return
@@ -39,6 +48,7 @@ class FrameWatch:
     def stop(self):
         """Watch nothing."""
         self._timer.stop()
+        self._looking.stop()
         browserNode = slicer.mrmlScene.GetNodeByID(self._browserID) if self._browserID else None
         if browserNode is not None:
             browserNode.RemoveObserver(self._tag)

@@ -28,8 +28,16 @@ def sequencesLogic():
     return logic
 
 
+def playsSequence(volumeNode):
+    """Whether a sequence plays in the volume, as far as the volume itself knows; may be asked at any time."""
+    return bool(volumeNode is not None and volumeNode.GetAttribute("Sequences.BaseName"))
+
+
 def browserOf(volumeNode):
-    """The browser that plays the volume, or None."""
+    """
+    The browser that plays the volume, or None. Not to be asked while a node is being removed: MRML is then in the
+    middle of the browser's references, and would crash.
+    """
     if volumeNode is None:
         return None
     try:
