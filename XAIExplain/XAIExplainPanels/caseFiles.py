@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import XAIError
+from XAIExplainPanels.cases import nameOnce
 
 
 def stem(path):
@@ -31,8 +32,7 @@ def load(path):
         raise unreadable(path) from error
     if node is None:
         raise unreadable(path)
-    if slicer.mrmlScene.GetFirstNodeByName(stem(path)) is None:
-        node.SetName(stem(path))  # some readers add a number for nothing
+    nameOnce(node, stem(path))
     return node
 
 
