@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from XAIExplainLib import __version__, cli_compare
+from XAIExplainLib import __version__, cli_compare, cli_inspect
 from XAIExplainLib.allocator import keep_freed_memory
 from XAIExplainLib.console import ProgressLine
 from XAIExplainLib.errors import XAIError
@@ -90,6 +90,10 @@ def make_parser() -> argparse.ArgumentParser:
     layers.add_argument("--json", action="store_true", help="for programs")
     layers.set_defaults(run=_layers)
 
+    inspect = commands.add_parser("inspect", help="say what a model takes and gives, and try it")
+    cli_inspect.add_options(inspect)
+    inspect.set_defaults(run=_inspect)
+
     for name, text, run in (
         ("methods", "list the methods", _methods),
         ("models", "list the bundled models", _models),
@@ -107,8 +111,9 @@ def _add_case(parser: argparse.ArgumentParser) -> None:
         help="NRRD, NIfTI, MHA, DICOM folder, or a bundled case; repeat it for further channels",
     )  # fmt: skip
     parser.add_argument(
-        "--model", required=True, metavar="M", help="a bundled model, TorchScript .pt, torch.export .pt2, MONAI bundle"
-    )
+        "--model", required=True, metavar="M",
+        help="a bundled model, TorchScript .pt, torch.export .pt2, MONAI bundle, or a JSON that describes one",
+    )  # fmt: skip
     parser.add_argument(
         "--allow-code", action="store_true",
         help="agree to run the code that the model file contains; only for files that you trust",
@@ -219,6 +224,12 @@ def _layers(arguments: argparse.Namespace) -> int:
         print(_json(layers))
     else:
         _table([(row["name"], row["type"], _shape(row), "default" if row.get("default") else "") for row in layers])
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    found = _engine().inspect(cli_inspect.request(arguments), ProgressLine(None))
+    print(_json(found) if arguments.json else "\n".join(cli_inspect.lines(found)))
     return 0
 
 

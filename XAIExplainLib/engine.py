@@ -70,6 +70,8 @@ class LocalEngine:
             "methods": self.methods, "models": self.models, "cases": self.cases, "load_model": self.load_model,
             "layers": self.layers, "predict": self.predict, "explain": self.explain,
             "estimate": self.estimate, "measure": self.measure, "combine": self.combine,
+            "inspect": self.inspect, "steps": self.steps, "add_model": self.add_model,
+            "edit_model": self.edit_model, "remove_model": self.remove_model,
         }  # fmt: skip
 
     def methods(self, request: Request, run: Run) -> list[dict[str, Any]]:
@@ -79,10 +81,10 @@ class LocalEngine:
         return [method.describe() for method in methods().values()]
 
     def models(self, request: Request, run: Run) -> list[dict[str, Any]]:
-        """The bundled models."""
-        from XAIExplainLib.loading import bundled_models
+        """The bundled models, and those in the user's folder where one is named."""
+        from XAIExplainLib.keeping import answer_models
 
-        return [model.describe() for model in bundled_models()]
+        return answer_models(request)
 
     def cases(self, request: Request, run: Run) -> list[dict[str, Any]]:
         """The bundled cases."""
@@ -175,14 +177,45 @@ class LocalEngine:
 
         return answer_combine(request, run)
 
+    def inspect(self, request: Request, run: Run) -> dict[str, Any]:
+        """What is found in a model, and what it answers about a volume where one is given."""
+        from XAIExplainLib.keeping import answer_inspect
+
+        return answer_inspect(self, request, run)
+
+    def steps(self, request: Request, run: Run) -> list[dict[str, Any]]:
+        """The preprocessing steps, as forms show them."""
+        from XAIExplainLib.step_forms import step_forms
+
+        return step_forms()
+
+    def add_model(self, request: Request, run: Run) -> dict[str, Any]:
+        """Put a model into the user's folder."""
+        from XAIExplainLib.keeping import answer_add
+
+        return answer_add(self, request, run)
+
+    def edit_model(self, request: Request, run: Run) -> dict[str, Any]:
+        """Say other things about a model in the user's folder."""
+        from XAIExplainLib.keeping import answer_edit
+
+        return answer_edit(self, request, run)
+
+    def remove_model(self, request: Request, run: Run) -> dict[str, Any]:
+        """Take a model out of the user's folder."""
+        from XAIExplainLib.keeping import answer_remove
+
+        return answer_remove(request)
+
     def model(self, request: Request) -> Model:
         """The model of the request: the one that is kept, if it is the same."""
         from XAIExplainLib.loading import load_model
+        from XAIExplainLib.own_models import model_files
 
         name = _text(request, "model", "a bundled model's name, or the path of one")
         options = request.get("options") or {}
         consent = request.get("consent", False)
-        key = (name, consent, repr(sorted(options.items())), _state(name))
+        key = (name, consent, repr(sorted(options.items())), *(_state(str(file)) for file in model_files(name)))
         if key != self._model_key or self._model is None:
             self._model_key = self._model = self._pace = None  # the old one's memory is free before the new one comes
             self._model = load_model(name, consent=consent, **options)

@@ -72,6 +72,12 @@ def load_bundle(path: Path, consent: bool | None, options: dict[str, Any]) -> Mo
     return Model(network, **chosen)
 
 
+def why_bundle_asks(root: Path) -> str:
+    """What the configuration of a bundle's folder does more than name networks and transforms; empty if nothing."""
+    config = next((c for name in _CONFIGS if (c := root / "configs" / name).is_file()), None)
+    return _why_it_can_run_code(read_json(config)) if config is not None else ""
+
+
 def _why_it_can_run_code(config: dict[str, Any]) -> str:
     found = [next((key for key in _NETWORKS if key in config), None)]
     found += [key for key in _PREPROCESSING if key.partition("::")[0] in config]

@@ -12,12 +12,15 @@ from typing import Any
 import torch
 
 from XAIExplainLib.errors import XAIError
-from XAIExplainLib.loading_settings import check_description, read_json, settings
+from XAIExplainLib.loading_settings import check_description, named_path, read_json, settings
 from XAIExplainLib.loading_weights import put_weights
 from XAIExplainLib.model import Model
 
 _OURS = "XAIExplainLib.networks"
-_EXAMPLE = 'Write {"monai": "DenseNet121", "arguments": {...}} or {"class": "XAIExplainLib.networks.module:Class"}.'
+_EXAMPLE = (
+    'Write "network": {"monai": "DenseNet121", "arguments": {...}} or {"class": "XAIExplainLib.networks.module:Class"} '
+    'with its weights, or "file": "network.pt2".'
+)
 _RESNET = re.compile(r"resnet\d+")  # functions in MONAI, the other networks are classes
 # MONAI's networks that ask a server, or read a further file, when they are made.
 _FETCHING = ("Transchex", "CellSamWrapper")
@@ -34,11 +37,11 @@ def load_json(path: Path, options: dict[str, Any]) -> Model:
     described = read_json(path)
     check_description(described, path.name)
     if not isinstance(described.get("network"), dict):
-        raise XAIError(f"{path.name} names no network.", _EXAMPLE)
+        raise XAIError(f"{path.name} names no network and no file.", _EXAMPLE)
     network = build_network(described["network"], path.name)
     if not described.get("weights"):
         raise XAIError(f"{path.name} names no weights.", 'Write "weights": "file.pt", relative to the JSON file.')
-    put_weights(network, path.parent / str(described["weights"]))
+    put_weights(network, named_path(described["weights"], "weights", path))
     folder = path.parent.name if path.name == "model.json" else path.stem
     chosen = {"name": folder, "source": str(path), **settings(described, options)}
     return Model(network, **chosen)

@@ -15,7 +15,7 @@ SETTINGS = (
     "slice_index", "batch", "inputs", "overlapping", "sliding", "source",
 )  # fmt: skip
 INFORMATION = ("title", "description", "licence", "card", "figures")
-_STRUCTURE = ("network", "weights")
+_STRUCTURE = ("network", "weights", "file")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -35,6 +35,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise XAIError(f"{path.name} does not describe a model.", "It must hold a JSON object.")
     return value
+
+
+def named_path(value: Any, field: str, json_path: Path) -> Path:
+    """The file or folder that a description names in `field`: relative to the JSON file, or absolute.
+
+    Raises
+    ------
+    XAIError
+        If it is no text, or a place on a network: nothing is fetched because a file says so.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise XAIError(f"The {field} in {json_path.name} is no name of a file.", f'Write "{field}": "network.pt2".')
+    if value.startswith(("\\\\", "//")) or "://" in value:
+        raise XAIError(
+            f"{json_path.name} names {value}, which is on a network.", "Copy that file beside it, and name the copy."
+        )
+    return json_path.parent / Path(value).expanduser()
 
 
 def check_description(value: dict[str, Any], name: str) -> None:
