@@ -14,8 +14,14 @@ from XAIExplainLib.preprocessing import Step, step_classes
 # What a field starts with where the step itself asks for a value.
 _FILL = {"kind": "number", "help": "Value of the voxels that are added."}
 _THRESHOLD = {"kind": "number", "help": "Voxels above it are foreground."}
-_ORDER = {"kind": "choice", "choices": [1, 0], "labels": ["linear", "nearest voxel"], "help": "How is interpolated."}
-_BLUR = {"kind": "boolean", "help": "Blur first along the axes that become coarser, so that fine structure stays true."}
+_ORDER = {
+    "title": "Interpolation", "kind": "choice", "choices": [1, 0], "labels": ["linear", "nearest voxel"],
+    "help": "How values between voxels are found.",
+}
+_BLUR = {
+    "title": "Blur first", "kind": "boolean",
+    "help": "Blur first along the axes that become coarser, so that fine structure does not alias.",
+}
 _SIZE = {"kind": "sizes", "start": [96, 96, 96], "minimum": 1, "maximum": 2048, "help": "Voxels along i, j and k."}
 _PERCENT = {"kind": "number", "minimum": 0.0, "maximum": 100.0}
 
@@ -52,8 +58,8 @@ _FORMS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
         "margin": {"kind": "integer", "minimum": 0, "maximum": 512, "help": "Voxels that are left around the box."},
         "threshold": _THRESHOLD}),
     "pad_to_multiple": ("Pad to a multiple", "Fills up on both sides until each size is a multiple.", {
-        "k": {"kind": "sizes", "start": [32, 32, 32], "minimum": 1, "maximum": 512, "help": "The multiple along i, j "
-              "and k."},
+        "k": {"title": "Multiple of", "kind": "sizes", "start": [32, 32, 32], "minimum": 1, "maximum": 512,
+              "help": "The multiple along i, j and k."},
         "fill": _FILL}),
     "normalize": ("Normalize the intensity", "Brings the values to a common scale.", {
         "kind": {"kind": "choice", "choices": ["zscore", "minmax", "percentile"], "start": "zscore", "help":
@@ -62,14 +68,14 @@ _FORMS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
         "region": {"kind": "choice", "choices": ["all", "foreground"], "help": "Which voxels are counted; with "
                    "foreground the others become 0."},
         "per_channel": {"kind": "boolean", "help": "Whether each channel is taken by itself."},
-        "low": {**_PERCENT, "help": "Lower percentile, for the kind percentile."},
-        "high": {**_PERCENT, "help": "Upper percentile, for the kind percentile."},
+        "low": {"title": "Lower percentile", **_PERCENT, "help": "Lower percentile, for the kind percentile."},
+        "high": {"title": "Upper percentile", **_PERCENT, "help": "Upper percentile, for the kind percentile."},
         "threshold": _THRESHOLD}),
     "window": ("Window (CT)", "Brings the values between two numbers to a range, and cuts off what is beyond.", {
         "low": {"kind": "number", "start": -160.0, "help": "Value that becomes the lowest, such as Hounsfield units."},
         "high": {"kind": "number", "start": 240.0, "help": "Value that becomes the highest."},
-        "out_low": {"kind": "number", "help": "The lowest value afterwards."},
-        "out_high": {"kind": "number", "help": "The highest value afterwards."}}),
+        "out_low": {"title": "Lowest result", "kind": "number", "help": "The lowest value afterwards."},
+        "out_high": {"title": "Highest result", "kind": "number", "help": "The highest value afterwards."}}),
     "scale_shift": ("Scale and shift", "Multiplies the values, and adds to them.", {
         "scale": {"kind": "number", "help": "Factor."}, "shift": {"kind": "number", "help": "What is added."}}),
 }  # fmt: skip

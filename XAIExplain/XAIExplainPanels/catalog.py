@@ -17,6 +17,7 @@ class Catalog:
         self.cases = {}
         self.error = None
         self.loading = False
+        self.modelsFolder = lambda: ""  # of the user's own models
         self._open = 0
         self._listeners = []
 
@@ -37,7 +38,12 @@ class Catalog:
                 question,
                 lambda answer, question=question: self._onAnswer(question, answer),
                 self._onError,
+                **({"folder": self.modelsFolder()} if question == "models" else {}),
             )
+
+    def setModels(self, answer):
+        """The models, which have changed."""
+        self.models = byName(answer, "models")
 
     def clear(self):
         """Forget all, because another engine answers now."""
@@ -62,6 +68,9 @@ class Catalog:
 
 
 def byName(answer, question):
-    """The engine's list as a dict by name; the list may be the answer, or lie in it under the question's name."""
+    """
+    The engine's list as a dict by name, or by path where an entry has one: what the engine is asked by. The list may be
+    the answer, or lie in it under the question's name.
+    """
     entries = answer.get(question, []) if isinstance(answer, dict) else answer
-    return {entry["name"]: entry for entry in entries or []}
+    return {entry.get("path") or entry["name"]: entry for entry in entries or []}

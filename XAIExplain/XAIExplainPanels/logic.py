@@ -19,6 +19,7 @@ from XAIExplainPanels.estimator import Estimator
 from XAIExplainPanels.exchange import ExchangeFolder
 from XAIExplainPanels.explainer import Explainer
 from XAIExplainPanels.made import isMade, removeQuietly
+from XAIExplainPanels.ownModels import OwnModels
 from XAIExplainPanels.regions import Regions
 from XAIExplainPanels.report import Reporter
 from XAIExplainPanels.sampleData import SlicerSamples
@@ -37,6 +38,7 @@ class ExplainLogic:
         self.engine = Engine(client)
         self.folder = ExchangeFolder()
         self.catalog = Catalog(self.engine)
+        self.models = OwnModels(self.engine, self.catalog, self.folder)
         self.explainer = Explainer(self.engine, self.folder)
         self.targets = Targets(self.folder)
         self.estimator = Estimator(self.engine, self.folder)
@@ -62,7 +64,7 @@ class ExplainLogic:
         Explain what the network answers about a volume.
 
         :param volumeNode: the volume; `moreVolumeNodes` are further channels.
-        :param model: name of a bundled model, or path of a model file.
+        :param model: name of a bundled model, or path of a model file; `self.models` keeps own models in a folder.
         :param method: name of the method, such as "grad_cam" or "occlusion".
         :param target: class, group, index, or None for the network's own answer; `self.targets` makes others, whose
             title is given as `targetTitle`.

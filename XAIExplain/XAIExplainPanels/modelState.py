@@ -68,6 +68,10 @@ class ModelState:
         self._consented.add(self.name)
         self.choose(self.name, again=True)
 
+    def trust(self, name):
+        """The user has agreed to load this file, elsewhere in the window."""
+        self._consented.add(name)
+
     def predict(self, paths, volumeIDs):
         """Ask the network about the volumes."""
         question = self._question
