@@ -38,10 +38,12 @@ def answer_add(engine: LocalEngine, request: Request, run: Run) -> dict[str, Any
     run.progress(0.0, "loading")
     model = _model(engine, {**request, "options": _options(values)})
     tensor = accepted_input(model, run)
-    known = {
+    known: dict[str, Any] = {
         "task": model.task, "channels": model.channels or (None if tensor is None else tensor.shape[1]),
         "spatial_dims": model.spatial_dims,
     }  # fmt: skip
+    if not model.classes and model.outputs:
+        known["classes"] = list(model.class_names)  # forms want to list them before the network was asked
     path = add_model(
         folder, str(request["model"]), str(request.get("name") or ""), {**known, **values},
         copy=request.get("copy") is not False, taken=_bundled_names(), run=run,

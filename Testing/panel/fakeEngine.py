@@ -116,6 +116,24 @@ class FakeEngine:
             self.fail(f"{Path(name).name} is TorchScript: loading it can run code.", "Give your consent: consent=True.")
         return {**MODEL, "name": Path(name).stem}
 
+    def steps(self, request):
+        return [{"name": "scale_shift", "title": "Scale and shift", "help": "Multiplies.", "parameters": [
+            {"name": "scale", "kind": "number", "default": 1.0, "required": False, "help": "Factor."}]}]
+
+    def inspect(self, request):
+        if self.mode() == "death":
+            os._exit(7)
+        self.hold(request, "past inspect") if self.mode() == "slow inspect" else None
+        if not request["consent"]:
+            message = f"{Path(request['model']).name} is TorchScript: loading it can run code."
+            raise RuntimeError({"kind": "user", "message": message, "hint": "", "consent": True})
+        return {
+            "name": Path(request["model"]).name, "kind": "torchscript", "task": "classification", "classes": [],
+            "outputs": 3, "groups": {}, "channels": 1, "spatial_dims": 3, "slice_axis": "k", "size": None,
+            "spacing": None, "preprocessing": [], "sliding": None, "parameters": 7, "layers": None, "layers_at": None,
+            "notes": [], "trial": None,
+        }  # fmt: skip
+
     def layers(self, request):
         return [
             {"name": "conv1", "type": "Conv3d", "shape": [8, 10, 8]},
