@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -267,6 +268,9 @@ def test_inspect_tries_the_model_on_a_volume(engine: LocalEngine, files: Path) -
     trial = engine.inspect(request, Quiet())["trial"]
     assert trial["prediction"]["predicted"]["name"] == "bright"
     assert trial["input"]["size"] == [16, 14, 12] and trial["input"]["maximum"] == 2.0
+    pictures = trial["input"]["pictures"]
+    assert set(pictures) == {"axial", "coronal", "sagittal"}
+    assert all(base64.b64decode(code).startswith(b"\x89PNG") for code in pictures.values())
     with pytest.raises(XAIError, match="cannot take|channel"):
         engine.inspect({**request, "volumes": [str(files / "case.nrrd")] * 2}, Quiet())
 

@@ -6,6 +6,7 @@ dimensions, and an image of noise tells how many numbers come out; a volume, whe
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -93,11 +94,23 @@ def inspect_model(model: Model, volume: Volume | None = None, layers: bool = Tru
 
 
 def describe_input(prepared: Prepared) -> dict[str, Any]:
-    """What a network got to see of a volume: grid, and the range of its numbers."""
+    """What a network got to see of a volume: grid, the range of its numbers, and slices through the middle (PNG)."""
+    from XAIExplainLib.evaluation.pictures import PLANES, Slices, png
+
     values = prepared.tensor.cpu().numpy()
+    first = prepared.grid(values[:, :1])
+    slices = Slices(Volume.on(prepared.geometry, first), np.ones(first.shape[1:], bool))
+    middle = prepared.geometry.index_to_physical(((np.array(prepared.geometry.size) - 1) / 2).tolist())
+    low, high = np.percentile(first, [0.5, 99.5])
+    pictures = {}
+    for name in PLANES:
+        cut = slices.plane(name, np.asarray(middle)).cut(first[0], prepared.geometry, fill=float(low))
+        gray = ((cut - low) / max(float(high - low), 1e-12)).clip(0, 1) * 255
+        pictures[name] = base64.b64encode(png(gray.astype(np.uint8))).decode("ascii")
     return {
         "size": list(prepared.geometry.size), "spacing": [float(mm) for mm in prepared.geometry.spacing],
         "axes": prepared.geometry.axes, "channels": int(prepared.tensor.shape[1]), "slices": len(prepared.slices),
+        "pictures": pictures,
         "minimum": float(values.min()), "maximum": float(values.max()), "mean": float(values.mean(dtype=np.float64)),
     }  # fmt: skip
 

@@ -106,6 +106,12 @@ def titles(panel: Any) -> list[str]:
     return [combo.itemText(index) for index in range(combo.count)]
 
 
+def colorsIn(widget: Any) -> int:
+    """How many different colors a widget has on the screen."""
+    image = widget.grab().toImage()
+    return len({image.pixel(x, y) for x in range(0, image.width(), 3) for y in range(0, image.height(), 3)})
+
+
 def example(panel: Any, dialog: Any) -> None:
     """Choose the bundled case for the trial."""
     combo = dialog.trial.combos[0]
@@ -150,7 +156,7 @@ def test_a_densenet_in_torchscript_by_clicks(real: Any, files: Path, models: Pat
     assert dialog.ui.nameEdit.text == "dense"
     real.host.type(dialog.ui.nameEdit, "Dense net")
     real.host.type(dialog.ui.classesEdit, "healthy, ring")
-    assert "3 outputs, but there are 2 class names" in dialog.ui.aboutMessageLabel.text
+    assert "Outputs of the network: 3; class names given: 2." in dialog.ui.aboutMessageLabel.text
     assert not dialog.ui.keepButton.enabled
     real.host.type(dialog.ui.classesEdit, "healthy, ring, dark")
     assert not dialog.ui.aboutMessageLabel.visible
@@ -166,6 +172,8 @@ def test_a_densenet_in_torchscript_by_clicks(real: Any, files: Path, models: Pat
     said = dialog.ui.tryMessageLabel.text
     assert "The network answers" in said
     assert "32 x 32 x 32 voxels" in said
+    assert colorsIn(dialog.ui.tryPicturesLabel) > 20  # the picture is drawn, and is not one gray
+    assert dialog.ui.tryPicturesLabel.width > 150
     press(real, dialog, dialog.ui.keepButton)
     assert not dialog.widget.visible, dialog.ui.aboutMessageLabel.text
     path = models / "dense-net" / "model.json"
@@ -194,8 +202,7 @@ def test_an_exported_program_is_there_after_a_restart_and_asks_again(real: Any, 
     press(real, dialog, dialog.ui.keepButton)
     path = models / "bright" / "model.json"
     real.host.reloadModule()  # another session: another window, nothing agreed to
-    real.wait(lambda: real.desk.catalog.loaded, "no lists", 120)
-    assert "bright" in titles(real)
+    real.wait(lambda: "bright" in titles(real), "it is not listed", 120)
     slicer.util.loadVolume(str(files / "case.nrrd"), {"name": "ball"})
     real.host.setCombo(real.desk.modelPanel.ui.modelComboBox, "bright")
     panel = real.desk.modelPanel
@@ -493,3 +500,13 @@ def test_every_control_of_the_dialog_has_a_tooltip(small: Any, tmp_path: Path) -
             if not any(parent is not None and getattr(parent, "toolTip", "") for parent in parents):
                 bare.append(widget.objectName)
     assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("brain-lesion", "brain-lesion"), ("/home/a/net.pt", "net.pt"), ("/home/a/lungs/model.json", "lungs"), ("", "")],
+)
+def test_people_see_no_path(panel: Any, name: str, shown: str) -> None:
+    from XAIExplainPanels.modelState import shownName
+
+    assert shownName(name) == shown

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from Testing.demo.panel import MODULE
+from Testing.pictures.compare import few_colors
 from Testing.pictures.explore import choose, photograph
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -73,6 +74,8 @@ def main(folder: Path = FOLDER) -> None:
     finally:
         widget.cleanup()
         host.quit()
+    for number in (1, 2, 3):
+        quantize(folder / f"tutorial-models-{number}.png")
 
 
 def make_networks(folder: Path) -> dict[str, Path]:
@@ -107,6 +110,16 @@ def over(host: Any, dialog: Any, path: Path) -> None:
     painter.drawPixmap(frame, shown)
     painter.end()
     picture.save(str(path))
+
+
+def quantize(path: Path) -> None:
+    """A third of the size: the pictures are looked at in a browser."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        array = np.asarray(picture.convert("RGB"))
+    few_colors(array).save(path, optimize=True)
 
 
 if __name__ == "__main__":

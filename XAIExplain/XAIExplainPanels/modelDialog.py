@@ -59,7 +59,7 @@ class ModelDialog:
         for combo in (ui.taskComboBox, ui.sliceAxisComboBox):
             combo.connect("currentIndexChanged(int)", self.onSaid)
         ui.keepButton.connect("clicked(bool)", self.onKeep)
-        ui.cancelButton.connect("clicked(bool)", self.onCancel)
+        ui.cancelButton.connect("clicked(bool)", lambda checked=False: self.close())
         self.widget.connect("rejected()", self.stop)
 
     # Opening
@@ -81,14 +81,13 @@ class ModelDialog:
         for widget in (self.ui.folderEdit, self.ui.keepLabel, self.ui.copyCheckBox):
             widget.visible = not editing
         self.ui.folderEdit.currentPath = self.models.folder
+        self.path = editing or path
         self._clear()
-        if self.desk.model.consent and (editing or path) == self.desk.model.name:
-            self._consented.add(editing or path)  # asked and answered in the panel
+        if self.desk.model.consent and self.path == self.desk.model.name:
+            self._consented.add(self.path)  # asked and answered in the panel
         if not self.steps.forms:
             self.desk.logic.engine.request("steps", self._onForms)
-        self.ui.filePathEdit.currentPath = editing or path
-        self._pause.stop()
-        self.path = editing or path
+        self.ui.filePathEdit.currentPath = self.path
         self.widget.show()
         self.widget.activateWindow()
         if self.path:
@@ -111,9 +110,6 @@ class ModelDialog:
     def close(self):
         self.stop()
         self.widget.hide()
-
-    def onCancel(self, checked=False):
-        self.close()
 
     # The file
 
@@ -327,9 +323,11 @@ class ModelDialog:
 
     def _clear(self):
         self.found = None
-        self._sayFile("")
+        self._sayFile("" if self.path else _("Choose a network. Nothing of a program is loaded before you agree."))
         self._askConsent("")
         self._sayAbout("")
+        self.ui.classesEdit.placeholderText = ""
+        selectData(self.ui.taskComboBox, "")
         self.trial.forget()
         self._end()
         self.steps.setSteps([])

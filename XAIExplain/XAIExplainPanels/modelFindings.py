@@ -83,6 +83,17 @@ def layerText(layer):
     return _("{layer} (Grad-CAM's own choice)").format(layer=text) if layer.get("default") else text
 
 
+HEIGHT = 96  # of a picture, in pixels
+
+
+def pictures(trial):
+    """Slices of what the network got to see, side by side, as rich text."""
+    found = trial["input"].get("pictures") or {}
+    tags = ['<img height="{}" src="data:image/png;base64,{}"/>'.format(HEIGHT, found[name])
+            for name in ("axial", "coronal", "sagittal") if found.get(name)]
+    return "&nbsp;".join(tags)
+
+
 def trialText(trial):
     """What the network answered, and what it got to see."""
     prediction, seen = trial["prediction"], trial["input"]

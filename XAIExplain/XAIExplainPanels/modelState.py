@@ -125,6 +125,14 @@ def asksConsent(event):
     return event.get("kind") == "user" and "consent" in words
 
 
+def shownName(name):
+    """A model's name for people: of a file its own name, of a folder with model.json that of the folder."""
+    if not isFile(name):
+        return name
+    folder, file = os.path.split(name)
+    return os.path.basename(folder) if file == "model.json" else file
+
+
 def isFile(name):
     """Whether the model is named by a path and not by a bundled name."""
     return bool(name) and (os.sep in name or "/" in name or os.path.splitext(name)[1] != "")

@@ -105,6 +105,7 @@ class ModelTrial:
             self.dialog.found["outputs"] = found.get("outputs")
         self.dialog.refresh()
         self._say(modelFindings.trialText(found["trial"]))
+        self._showPictures(modelFindings.pictures(found["trial"]))
         self.bars.show(found["trial"]["prediction"])
 
     def _onFailed(self, error):
@@ -120,3 +121,8 @@ class ModelTrial:
     def _say(self, text):
         self.ui.tryMessageLabel.text = text
         self.ui.tryMessageLabel.visible = bool(text)
+        self._showPictures("")
+
+    def _showPictures(self, text):
+        self.ui.tryPicturesLabel.text = text
+        self.ui.tryPicturesLabel.visible = bool(text)

@@ -181,6 +181,6 @@ def checkedNames(text, outputs):
     if len(set(names)) != len(names):
         raise XAIError(_("Two classes have the same name."), _("Give each class its own name."))
     if outputs and len(names) != outputs:
-        raise XAIError(_("The network has {outputs} outputs, but there are {names} class names.").format(
+        raise XAIError(_("Outputs of the network: {outputs}; class names given: {names}.").format(
             outputs=outputs, names=len(names)), _("Give one name for each output, in their order."))
     return names

@@ -14,7 +14,7 @@ from XAIExplainPanels import capture, printing, record, reportPage
 from XAIExplainPanels.answerBars import answerRows
 from XAIExplainPanels.figures import duration, figure
 from XAIExplainPanels.methodCard import taxonomyWords
-from XAIExplainPanels.modelState import isFile
+from XAIExplainPanels.modelState import shownName
 from XAIExplainPanels.resultPanel import GOOD_COMPLETENESS, number
 from XAIExplainPanels.strength import peakPosition, stateOf
 from XAIExplainPanels.usersViews import UsersViews
@@ -159,7 +159,7 @@ def geometryText(mapNode):
 
 def modelSentence(mapNode):
     model = mapNode.GetAttribute("XAIExplain.Model") or ""
-    return _("Network: {name}.").format(name=os.path.basename(model) if isFile(model) else model) if model else ""
+    return _("Network: {name}.").format(name=shownName(model)) if model else ""
 
 
 def mapWords(mapNode, isPictured):

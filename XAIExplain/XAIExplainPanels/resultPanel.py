@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainPanels import record
 from XAIExplainPanels.figures import duration, figure
+from XAIExplainPanels.modelState import shownName
 from XAIExplainPanels.panel import Panel
 
 GOOD_COMPLETENESS = 0.05
@@ -35,7 +36,7 @@ def figures(mapNode):
     diagnostics = found.get("diagnostics") or {}
     rows = [
         (_("Volume"), mapNode.GetAttribute("XAIExplain.Volume") or ""),
-        (_("Model"), mapNode.GetAttribute("XAIExplain.Model") or ""),
+        (_("Model"), shownName(mapNode.GetAttribute("XAIExplain.Model") or "")),
         (_("Explained"), explainedText(mapNode, found)),
         (_("Method"), methodText(mapNode)),
     ]
