@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from XAIExplainLib.compute.tiles import SlidingWindow as SlidingWindow
     from XAIExplainLib.errors import CancelledError as CancelledError
     from XAIExplainLib.errors import XAIError as XAIError
+    from XAIExplainLib.evaluation.curves import Curves as Curves
+    from XAIExplainLib.evaluation.insertion_deletion import insertion_deletion as insertion_deletion
     from XAIExplainLib.explaining import explain as explain
     from XAIExplainLib.explanation import Explanation as Explanation
     from XAIExplainLib.loading import load_model as load_model
@@ -45,10 +47,11 @@ if TYPE_CHECKING:
 # Loaded on first use: the panel imports this package inside Slicer, where torch may not be installed.
 _HOMES = {
     "Case": "cases", "load_case": "cases", "XAIError": "errors", "CancelledError": "errors", "explain": "explaining",
-    "Explanation": "explanation", "load_model": "loading", "methods": "method", "Model": "model",
-    "Preprocessing": "preprocessing", "Region": "target", "Voxel": "target", "Difference": "target_combined",
-    "Head": "target_combined", "Probability": "target_combined", "SlidingWindow": "compute.tiles", "Volume": "volume",
-    "load_volume": "volume", "save_volume": "volume",
+    "Explanation": "explanation", "Curves": "evaluation.curves",
+    "insertion_deletion": "evaluation.insertion_deletion", "load_model": "loading", "methods": "method",
+    "Model": "model", "Preprocessing": "preprocessing", "Region": "target", "Voxel": "target",
+    "Difference": "target_combined", "Head": "target_combined", "Probability": "target_combined",
+    "SlidingWindow": "compute.tiles", "Volume": "volume", "load_volume": "volume", "save_volume": "volume",
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from XAIExplainLib import __version__, cli_compare, cli_inspect
+from XAIExplainLib import __version__, cli_compare, cli_curves, cli_inspect
 from XAIExplainLib.allocator import keep_freed_memory
 from XAIExplainLib.console import ProgressLine
 from XAIExplainLib.errors import XAIError
@@ -79,6 +79,12 @@ def make_parser() -> argparse.ArgumentParser:
     cli_compare.add_options(compare)
     _add_run(compare)
     compare.set_defaults(run=_compare)
+
+    curves = commands.add_parser("curves", help="insertion and deletion: whether the score follows maps")
+    _add_case(curves)
+    cli_curves.add_options(curves)
+    _add_run(curves)
+    curves.set_defaults(run=_curves)
 
     predict = commands.add_parser("predict", help="say what the model answers")
     _add_case(predict)
@@ -209,6 +215,17 @@ def _compare(arguments: argparse.Namespace) -> int:
         return INTERRUPTED
     if not arguments.quiet:
         print("\n".join(lines))
+    return 0
+
+
+def _curves(arguments: argparse.Namespace) -> int:
+    request = {**_request(arguments), **cli_curves.request_of(arguments)}
+    with ProgressLine(sys.stderr, quiet=arguments.quiet) as progress:
+        answer = _engine().curves(request, progress)
+    if arguments.output:
+        cli_curves.write(answer, arguments.output)
+    if not arguments.quiet:
+        print("\n".join(cli_curves.summary(answer)))
     return 0
 
 

@@ -72,6 +72,7 @@ class LocalEngine:
             "estimate": self.estimate, "measure": self.measure, "combine": self.combine,
             "inspect": self.inspect, "steps": self.steps, "add_model": self.add_model,
             "edit_model": self.edit_model, "remove_model": self.remove_model,
+            "curves": self.curves,
         }  # fmt: skip
 
     def methods(self, request: Request, run: Run) -> list[dict[str, Any]]:
@@ -206,6 +207,13 @@ class LocalEngine:
         from XAIExplainLib.keeping import answer_remove
 
         return answer_remove(request)
+
+    def curves(self, request: Request, run: Run) -> dict[str, Any]:
+        """How the score goes when what maps call important is taken away, and comes when it is given."""
+        from XAIExplainLib.evaluation.insertion_deletion import answer_curves
+
+        run.progress(0.0, "loading")
+        return answer_curves(self.model(request), self.volume(request), request, run)
 
     def model(self, request: Request) -> Model:
         """The model of the request: the one that is kept, if it is the same."""

@@ -147,7 +147,9 @@ class Question:
 
     # -- scores ------------------------------------------------------------------------------------------------------
 
-    def scores(self, x: torch.Tensor, samples: torch.Tensor | None = None, passes: int = 0) -> torch.Tensor:
+    def scores(
+        self, x: torch.Tensor, samples: torch.Tensor | None = None, passes: int = 0, measure: Seed | None = None
+    ) -> torch.Tensor:
         """The scores of inputs, in batches that fit the memory.
 
         Parameters
@@ -158,11 +160,13 @@ class Question:
             Shape (B,): which sample of the case each row is a variation of; None takes 0, 1, 2, ...
         passes : int
             How many scores will be asked for in all: for many, the faster way of `whole.answers` is made ready.
+        measure : callable or None
+            ``(outputs, samples) -> tensor (B, ...)``: what is wanted in place of the score.
 
         Returns
         -------
         torch.Tensor
-            Shape (B,).
+            Shape (B,), or what `measure` gives.
         """
         rows = torch.arange(len(x)) if samples is None else samples
         found = []
@@ -173,7 +177,7 @@ class Question:
                     output = self.tiled.answers(part, which)
                 else:
                     output = answers(self, part, passes) if passes >= WORTH_A_GRAPH else self.model(part)
-                found.append(self.score(output, which))
+                found.append(self.score(output, which) if measure is None else measure(output, which))
         return torch.cat(found)
 
     @property
