@@ -71,10 +71,11 @@ def registerSampleData():
 
 
 def registerLayouts():
-    """Know the layouts of comparisons, which a scene that is opened may ask for."""
-    from XAIExplainPanels import compareLayouts
+    """Know the layouts of comparisons and plots, which a scene that is opened may ask for."""
+    from XAIExplainPanels import compareLayouts, plotLayouts
 
     compareLayouts.registerLayouts()
+    plotLayouts.registerLayouts()
 
 
 class XAIExplainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--regions", type=int, metavar="N", help="about how many supervoxels or boxes (default 100)")
     parser.add_argument("--steps", type=int, metavar="N", help="how often the network is asked on the way (default 50)")
-    parser.add_argument("--chances", type=int, metavar="N", help="random orders, as the level of chance (default 5)")
+    parser.add_argument("--chances", type=int, metavar="N", help="random orders, as the level of chance (default 10)")
 
 
 def request_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from .plotview import PlotView
 from .qmrml import qMRMLSliderWidget
 from .views import SliceView, ThreeDView
 
@@ -201,16 +202,30 @@ class ThreeDWidget(_ViewWidget):
         return self._logic
 
 
+class PlotWidget(_ViewWidget):
+    """qMRMLPlotWidget."""
+
+    def __init__(self, scene, node, parent=None):
+        super().__init__(ControllerBar("#c9c9c9", node.GetLayoutLabel() or "P"), PlotView(scene, node), parent)
+        self._bar._row.addStretch(1)
+
+    def plotView(self):
+        return self._view
+
+    def mrmlPlotViewNode(self):
+        return self._view.mrmlPlotViewNode()
+
+
 class LayoutManager(QtCore.QObject):
     """qSlicerLayoutManager. Reads the layout node's own XML, so a module's own layouts work."""
 
     layoutChanged = QtCore.Signal(int)
-    tableViewCount = plotViewCount = 0
+    tableViewCount = 0
 
     def __init__(self, scene, viewport):
         super().__init__(viewport)
         self._scene, self._viewport = scene, viewport
-        self._slices, self._threeDs, self._maximized, self._shown = {}, {}, None, None
+        self._slices, self._threeDs, self._plots, self._maximized, self._shown = {}, {}, {}, None, None
         column = QtWidgets.QVBoxLayout(viewport)
         column.setContentsMargins(0, 0, 0, 0)
         self._logic = slicer.vtkMRMLLayoutLogic()
@@ -254,6 +269,13 @@ class LayoutManager(QtCore.QObject):
     def threeDWidget(self, key):
         return list(self._threeDs.values())[key] if isinstance(key, int) else self._threeDs.get(key)
 
+    @property
+    def plotViewCount(self):
+        return len(self._plots)
+
+    def plotWidget(self, key):
+        return list(self._plots.values())[key] if isinstance(key, int) else self._plots.get(key)
+
     def mrmlSliceLogics(self):
         return self._scene.applicationLogic.GetSliceLogics()
 
@@ -283,6 +305,7 @@ class LayoutManager(QtCore.QObject):
         return {
             **{n: w.sliceView() for n, w in self._slices.items()},
             **{n: w.threeDView() for n, w in self._threeDs.items()},
+            **{n: w.plotView() for n, w in self._plots.items()},
         }
 
     def setRenderPaused(self, paused):
@@ -322,9 +345,28 @@ class LayoutManager(QtCore.QObject):
             widget.threeDController().maximizeButton().clicked.connect(lambda: self._maximize(widget))
         return self._threeDs[name]
 
+    def _plotFor(self, name, attributes):
+        if name not in self._plots:
+            node = self._scene.mrml.GetSingletonNode(name, "vtkMRMLPlotViewNode")
+            if node is None:
+                node = slicer.vtkMRMLPlotViewNode()
+                node.SetSingletonTag(name)
+                node.SetLayoutName(name)
+                node = self._scene.mrml.AddNode(node)
+            node.SetLayoutLabel(attributes.get("viewlabel", name))
+            self._plots[name] = PlotWidget(self._scene, node)
+        return self._plots[name]
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _nodeRemoved(self, scene, event, node):
-        """A slice view whose node is removed goes; a 3D view is not expected to."""
+        """A slice or plot view whose node is removed goes; a 3D view is not expected to."""
+        if node.IsA("vtkMRMLPlotViewNode") and node.GetLayoutName() in self._plots:
+            gone = self._plots.pop(node.GetLayoutName())
+            gone.hide()
+            gone.setParent(None)
+            gone.plotView().finalize()
+            gone.deleteLater()
+            return
         name = node.GetLayoutName() if node.IsA("vtkMRMLSliceNode") else None
         widget = self._slices.get(name)
         if widget is None or widget.mrmlSliceNode() is not node:
@@ -340,7 +382,7 @@ class LayoutManager(QtCore.QObject):
 
     def _maximize(self, widget):
         self._maximized = None if self._maximized is widget else widget
-        for other in [*self._slices.values(), *self._threeDs.values()]:
+        for other in [*self._slices.values(), *self._threeDs.values(), *self._plots.values()]:
             other.setVisible((self._maximized or other) is other and other.parent() is not None)
 
     def _sceneReset(self):
@@ -359,7 +401,7 @@ class LayoutManager(QtCore.QObject):
         if not text or text == self._shown:
             return
         self._shown = text
-        for widget in [*self._slices.values(), *self._threeDs.values()]:
+        for widget in [*self._slices.values(), *self._threeDs.values(), *self._plots.values()]:
             widget.setParent(None)
         column = self._viewport.layout()
         while column.count():
@@ -422,6 +464,8 @@ class LayoutManager(QtCore.QObject):
             return self._sliceFor(name, attributes)
         if kind == "vtkMRMLViewNode":
             return self._threeDFor(name, attributes)
+        if kind == "vtkMRMLPlotViewNode":
+            return self._plotFor(name, attributes)
         label = QtWidgets.QLabel(f"{kind} is not part of this host")
         label.setAlignment(QtCore.Qt.AlignCenter)
         return label

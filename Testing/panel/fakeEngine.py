@@ -249,6 +249,35 @@ class FakeEngine:
         localisation = [figures for _path in maps] if request["mask"] else None
         return {"pairs": pairs, "voxels": 1234, "localisation": localisation}
 
+    def curves(self, request):
+        mode = self.mode()
+        if mode == "no curves":
+            self.fail("The baseline is what the case shows already.", "Choose another baseline.")
+        if mode == "slow":
+            for step in range(600):
+                if request["id"] in self.cancelled:
+                    self.fail("The run was cancelled.", "", "cancelled")
+                self.send(id=request["id"], event="progress", fraction=step / 600, elapsed=step / 10, remaining=60.0,
+                          message="deletion")
+                time.sleep(0.05)
+        shares, score = [0.0, 0.25, 0.5, 1.0], mode == "no probability"
+
+        def both(values):
+            return {"score": [10 * value for value in values], **({} if score else {"probability": values})}
+
+        curves = [[1.0, 0.5 - 0.1 * place, 0.25, 0.0] for place in range(len(request["maps"]))]
+        mean, deviation = [1.0, 0.75, 0.5, 0.0], [0.0, 0.1, 0.1, 0.0]
+        areas = {name: values[0] / 20 for name, values in both([0.8]).items()}
+        chance = {"shares": [0.0, 1 / 3, 2 / 3, 1.0], "mean": both(mean), "deviation": both(deviation), "areas": areas,
+                  "area_deviations": {name: value / 10 for name, value in areas.items()}}  # fmt: skip
+        kinds = {
+            kind: [{"shares": shares, "values": both(one if kind == "deletion" else one[::-1]),
+                    "areas": {name: sum(values) / 4 for name, values in both(one).items()}} for one in curves]
+            for kind in ("deletion", "insertion")
+        }  # fmt: skip
+        return {"target": "lesion", "units": "logit", "names": request["maps"], "settings": {"steps": 3}, **kinds,
+                "chance": {"deletion": chance, "insertion": chance}, "diagnostics": {"warnings": []}}  # fmt: skip
+
     def combine(self, request):
         import SimpleITK
 

@@ -6,6 +6,7 @@ MOST = 6
 VIEW_PREFIX = "XAIExplain"  # slice views of that name, and a number, are a comparison's
 VIEW_GROUP = 27100  # links these views with one another, and with no other
 FIRST_LAYOUT = 27100  # plus the number of results
+PLOTS = 20  # added for each plot below the results; see plotLayouts.py
 COLUMNS = {2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
 
 
@@ -51,5 +52,6 @@ def compositeNode(number):
 def shownCount():
     """How many results the layout on the screen is for; 0 where it is another one."""
     node = layoutNode()
-    count = node.GetViewArrangement() - FIRST_LAYOUT if node is not None else 0
+    number = node.GetViewArrangement() - FIRST_LAYOUT if node is not None else -1
+    count = number % PLOTS if 0 <= number < 3 * PLOTS else 0  # with up to two plots below
     return count if count in COLUMNS else 0

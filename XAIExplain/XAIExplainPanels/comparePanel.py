@@ -8,9 +8,11 @@ from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainPanels import comparison, record, series, tables
 from XAIExplainPanels.agreement import AGREEMENT, DIFFERENCE
 from XAIExplainPanels.compareLayouts import MOST, compositeNode, shownCount
+from XAIExplainPanels.curvesPanel import CurvesPanel
 from XAIExplainPanels.figuresTable import tableText
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
 from XAIExplainPanels.strength import stateOf
+from XAIExplainPanels.tableSaving import saveTable
 
 ALIKE = "similarity"
 ROWS = 6
@@ -29,6 +31,8 @@ class ComparePanel(Panel):
         self._asking = False
         self.say("")
         self._series = None
+        self.curves = CurvesPanel(desk, self)
+        self.ui.compareSection.layout().addWidget(self.curves.widget)
         fillCombo(self.ui.orientationComboBox, [
             (_("Axial"), "Axial"), (_("Sagittal"), "Sagittal"), (_("Coronal"), "Coronal")], "Axial")
         self.ui.compareSection.connect("contentsCollapsed(bool)", self.onCollapsed)
@@ -47,7 +51,12 @@ class ComparePanel(Panel):
     def cleanup(self):
         if slicer.app.layoutManager() is not None:
             slicer.app.layoutManager().disconnect("layoutChanged(int)", self.onLayoutChanged)
+        self.curves.cleanup()
         super().cleanup()
+
+    def setParameterNode(self, node):
+        super().setParameterNode(node)
+        self.curves.setParameterNode(node)
 
     @property
     def work(self):
@@ -57,6 +66,7 @@ class ComparePanel(Panel):
         """A section that opens shows all that is in it, also what was hidden while it was closed."""
         if not collapsed:
             self._text = self._listed = None
+            self.curves.opened()
             self.ui.compareMessageLabel.visible = bool(self.ui.compareMessageLabel.text)
             self.refresh()
 
@@ -111,6 +121,7 @@ class ComparePanel(Panel):
         self.ui.alikeButton.enabled = 2 <= checked <= MOST and not self._asking
         self.ui.classesButton.enabled = not busy and several and not self.desk.reasonNotToRun()
         self._showTable()
+        self.curves.refresh()
 
     @staticmethod
     def _rows(maps):
@@ -327,19 +338,3 @@ class ComparePanel(Panel):
             self.desk.run.end(_("Cancelled; classes that were done keep their maps."))
         else:
             self.desk.run.end("{} {}".format(error.message, error.hint).strip(), isError=True)
-
-
-def saveTable(panel, node):
-    """Ask where, and write the table there."""
-    if node is None:
-        return
-    path = qt.QFileDialog.getSaveFileName(
-        None, _("Save table"), node.GetName() + ".csv", _("Comma-separated values (*.csv)"))
-    if not path:
-        return
-    try:
-        tables.writeCsv(node, path if path.lower().endswith(".csv") else path + ".csv")
-    except XAIError as error:
-        panel.sayError(error)
-        return
-    panel.say(_("Saved as {path}.").format(path=path))

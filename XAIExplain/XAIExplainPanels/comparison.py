@@ -314,12 +314,16 @@ def sliceNodes(comparisons=False):
             if node.GetLayoutName().startswith(VIEW_PREFIX) == comparisons]
 
 
-def labels(maps):
-    """A short name for each view: what the results differ in, of method, target and model; the method if in nothing."""
+def labels(maps, length=None):
+    """
+    A short name for each view: what the results differ in, of method, target and model; the method if in nothing.
+
+    :param length: characters, at most; None is what fits over a view of a comparison.
+    """
     rows = [[attribute(mapNode, "Title"), attribute(mapNode, "Target") or predicted(mapNode),
              attribute(mapNode, "Model")] for mapNode in maps]
     differ = [column for column in range(3) if len({row[column] for row in rows}) > 1] or [0]
-    length = LABEL_LENGTHS.get(COLUMNS.get(len(maps)), 40)
+    length = length or LABEL_LENGTHS.get(COLUMNS.get(len(maps)), 40)
     found = []
     for row in rows:
         label = ", ".join(row[column] for column in differ if row[column]) or _("Result")

@@ -72,6 +72,7 @@ class Explainer:
             "volume": volumeNodes[0].GetID(), "model": model, "method": method,
             "target": targetTitle or ("" if target is None else str(target)),
             "parameters": parameters, "title": title or method,
+            "asked": target, "channels": [node.GetID() for node in volumeNodes[1:]],
         }  # fmt: skip
         run = Run(question, outputNode or record.findMap(question), **callbacks)
         channels.check(volumeNodes)

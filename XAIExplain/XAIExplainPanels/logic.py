@@ -5,7 +5,7 @@ import time
 
 import slicer
 
-from XAIExplainPanels import record, tables
+from XAIExplainPanels import plots, record, tables
 from XAIExplainPanels.agreement import Agreement
 from XAIExplainPanels.caseQuestion import CaseQuestion
 from XAIExplainPanels.caseQueue import CaseQueue
@@ -13,6 +13,7 @@ from XAIExplainPanels.caseRunning import runCases
 from XAIExplainPanels.cases import casePath, caseTitle, nameOnce
 from XAIExplainPanels.catalog import Catalog
 from XAIExplainPanels.comparison import Comparison
+from XAIExplainPanels.curves import Curves
 from XAIExplainPanels.display import MapDisplay
 from XAIExplainPanels.engine import Engine
 from XAIExplainPanels.estimator import Estimator
@@ -20,6 +21,7 @@ from XAIExplainPanels.exchange import ExchangeFolder
 from XAIExplainPanels.explainer import Explainer
 from XAIExplainPanels.made import isMade, removeQuietly
 from XAIExplainPanels.ownModels import OwnModels
+from XAIExplainPanels.plotLayouts import PlotViews
 from XAIExplainPanels.regions import Regions
 from XAIExplainPanels.report import Reporter
 from XAIExplainPanels.sampleData import SlicerSamples
@@ -45,6 +47,8 @@ class ExplainLogic:
         self.display = MapDisplay()
         self.comparison = Comparison(self.display)
         self.agreement = Agreement(self.engine, self.folder)
+        self.curves = Curves(self.engine, self.folder)
+        self.plotViews = PlotViews()
         self.regions = Regions(self.folder)
         self.reporter = Reporter(self)
         self.selfTest = SelfTest(self.engine, self.folder)
@@ -137,11 +141,13 @@ class ExplainLogic:
             removeQuietly(companion)
         if record.isMap(node) and not slicer.mrmlScene.IsClosing():
             tables.onMapRemoved()
+            plots.onMapRemoved()
 
     def onSceneClosed(self):
         """Nothing of the old scene is left."""
         self.queue.forget()
         self.explainer.abandon()
+        self.curves.abandon()
         self.comparison.forget()
         self.display.forget()
 

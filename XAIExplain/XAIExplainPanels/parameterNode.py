@@ -52,6 +52,10 @@ class XAIExplainParameterNode:
     compareOrientation - "Axial", "Sagittal" or "Coronal": how the views of a comparison cut.
     compareCommonWindow - Whether all results of a comparison have one scale.
     layoutBefore - Slicer's layout before the comparison that is on the screen; 0 where there is none.
+    plotsLayoutBefore - Slicer's layout before the plots that are on the screen; 0 where there are none.
+    curvesBaseline - What takes the place of what an insertion and deletion takes away: "blur", "mean" or "0".
+    curvesQuantity - What their curves show: "probability" or "score".
+    plottedFigure - The figure by segment that is plotted: the place of its column.
     segmentation - Segmentation whose segments figures are taken of.
     """
 
@@ -101,4 +105,8 @@ class XAIExplainParameterNode:
     compareOrientation: str = "Axial"
     compareCommonWindow: bool = False
     layoutBefore: int = 0
+    plotsLayoutBefore: int = 0
+    curvesBaseline: str = "blur"
+    curvesQuantity: str = "probability"
+    plottedFigure: int = 3
     segmentation: vtkMRMLSegmentationNode

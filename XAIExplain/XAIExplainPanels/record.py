@@ -5,6 +5,8 @@ import json
 import slicer
 
 VOLUME_REFERENCE = "XAIExplain.Volume"
+CHANNEL_REFERENCE = "XAIExplain.Channel"  # to the further channels of a network with several
+ASKED = "XAIExplain.Asked"  # the target as the engine takes it
 SHARE = "XAIExplain.Share"
 NATIVE = "XAIExplain.Native"  # see cells.py
 FRAMES = "XAIExplain.Frames"  # a map's reference to the sequence whose maps it shows one after the other
@@ -64,6 +66,13 @@ def writeRecord(mapNode, volumeNode, question, answer):
         else:
             mapNode.RemoveAttribute(NATIVE)
         mapNode.SetNodeReferenceID(VOLUME_REFERENCE, volumeNode.GetID())
+        mapNode.RemoveNodeReferenceIDs(CHANNEL_REFERENCE)
+        for nodeID in question.get("channels") or ():
+            mapNode.AddNodeReferenceID(CHANNEL_REFERENCE, nodeID)
+        if "asked" in question:
+            mapNode.SetAttribute(ASKED, json.dumps(question["asked"], sort_keys=True))
+        else:
+            mapNode.RemoveAttribute(ASKED)
     placeUnder(mapNode, volumeNode)
 
 
@@ -85,6 +94,19 @@ def shareDone(mapNode):
     """The share of the work that is in the map: less than 1 while it is on its way."""
     share = mapNode.GetAttribute(SHARE)
     return float(share) if share else 1.0
+
+
+def asked(mapNode):
+    """
+    What the map was asked for, as the engine takes it: (volumes, model, target), with a volume None that is gone; None
+    where the map is no answer of a network, as the difference of two maps.
+    """
+    text = mapNode.GetAttribute(ASKED)
+    if text is None:
+        return None
+    count = mapNode.GetNumberOfNodeReferences(CHANNEL_REFERENCE)
+    channels = [mapNode.GetNthNodeReference(CHANNEL_REFERENCE, index) for index in range(count)]
+    return [explainedVolume(mapNode), *channels], mapNode.GetAttribute("XAIExplain.Model") or "", json.loads(text)
 
 
 def explainedVolume(mapNode):

@@ -9,11 +9,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import CancelledError, XAIError
-from XAIExplainPanels import comparison, record, regions, tables
+from XAIExplainPanels import bars, comparison, plots, record, regions, tables
 from XAIExplainPanels.compareLayouts import MOST
-from XAIExplainPanels.comparePanel import saveTable
 from XAIExplainPanels.figuresTable import barsText, tableText
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
+from XAIExplainPanels.plotLayouts import plotsShown
+from XAIExplainPanels.tableSaving import saveTable
 
 METRICS = "metrics"
 
@@ -42,6 +43,9 @@ class RegionsPanel(Panel):
         self.ui.metricsButton.connect("clicked(bool)", self.onMetrics)
         self.ui.truthButton.connect("clicked(bool)", self.onTruth)
         self.ui.saveRegionsButton.connect("clicked(bool)", self.onSave)
+        fillCombo(self.ui.figureComboBox, bars.figuresOf(), bars.SHARE)
+        self.ui.figureComboBox.connect("currentIndexChanged(int)", self.onFigure)
+        self.ui.barsButton.connect("clicked(bool)", self.onBars)
 
     def cleanup(self):
         self._timer.stop()
@@ -217,9 +221,42 @@ class RegionsPanel(Panel):
         if text != self._text:
             self._text = self.ui.regionsTableLabel.text = text
             self.ui.regionsTableLabel.visible = self.ui.saveRegionsButton.visible = bool(text)
+            isBySegment = bool(text) and node.GetAttribute(tables.KIND) == regions.KIND
+            self.ui.figureComboBox.visible = self.ui.barsButton.visible = isBySegment
+        if self.node is not None:
+            selectData(self.ui.figureComboBox, self.node.plottedFigure)
+        self.ui.barsButton.text = _("Hide plot") if self._barsShown() else _("Plot")
 
     def onSave(self, checked=False):
         saveTable(self, self.table())
+
+    # Bars
+
+    def _barsShown(self):
+        charts = self.desk.logic.plotViews.charts() if plotsShown() else []
+        return any(chart.GetAttribute(plots.KIND) == bars.KIND + " bars" for chart in charts)
+
+    def onFigure(self, index):
+        data = comboData(self.ui.figureComboBox)
+        if self.node is None or data is None:
+            return
+        self.node.plottedFigure = data
+        if self._barsShown():
+            self._plot()
+
+    def onBars(self, checked=False):
+        if self._barsShown():
+            self.desk.logic.plotViews.hide(self.node)
+        else:
+            self._plot()
+        self.desk.refresh()
+
+    def _plot(self):
+        try:
+            chart = bars.barChart(self.table(), self.node.plottedFigure)
+            self.desk.logic.plotViews.show([chart], self.node)
+        except XAIError as error:
+            self.sayError(error)
 
 
 def hint(maps, segments):

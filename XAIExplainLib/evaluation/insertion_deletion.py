@@ -40,7 +40,7 @@ MOST_STEPS, MOST_CHANCES = 10_000, 1000
 
 def insertion_deletion(
     model: Model | torch.nn.Module, volume: Volume, maps: Any, target: Any = None, baseline: float | str = "blur",
-    partition: str = "slic", regions: int = 100, steps: int = 50, chances: int = 5,
+    partition: str = "slic", regions: int = 100, steps: int = 50, chances: int = 10,
     progress: Callable[[float, str], None] | None = None, cancel: Callable[[], bool] | None = None,
     device: Any = None, memory: str | int | None = None, seed: int = 0, chain: bool | None = None,
 ) -> Curves:  # fmt: skip
