@@ -122,6 +122,44 @@ def test_the_real_engines_map_grows_in_one_node(real: Any, files: Path) -> None:
     assert not np.array_equal(seen[0][-1], slicer.util.arrayFromVolume(mapNode))
 
 
+def test_curves_are_those_of_the_library(real: Any, files: Path) -> None:
+    from XAIExplainLib import insertion_deletion, load_model, load_volume
+
+    open_(real, files, "bright.pt2")
+    for title in ("Grad-CAM", "Gradient x input"):
+        real.chooseMethod(title)
+        real.apply()
+    real.desk.compare.ui.compareSection.collapsed = False
+    curves = real.desk.compare.curves.ui
+    real.host.setCombo(curves.baselineComboBox, "its mean")
+    real.host.click(curves.curvesButton)
+    real.wait(lambda: not real.logic.curves.busy, "the curves do not end", 60)
+    assert "(chance)" in curves.areasLabel.text, curves.curvesMessageLabel.text
+    from XAIExplainPanels import tables
+
+    rows = tables.rowsOf(real.desk.compare.curves.table())[1]
+    maps = [real.logic.folder.volumeFile(mapNode) for mapNode in real.desk.compare.maps()]
+    wanted = insertion_deletion(
+        load_model(files / "bright.pt2", consent=True), load_volume(files / "case.nrrd"), maps, baseline="mean")
+    for place, name in ((0, "Grad-CAM"), (1, "Gradient x input")):
+        areas = [getattr(wanted, kind)[place].areas["probability"] for kind in ("deletion", "insertion")]
+        assert rows[place] == [name, *(pytest.approx(area, abs=1e-5) for area in areas)]
+    real.host.click(curves.plotsButton)
+    real.desk.compare.ui.compareSection.collapsed = True
+
+
+def test_the_self_test_passes_here(real: Any) -> None:
+    """Its figures are those of the bundled case and network."""
+    from XAIExplainPanels import selfTest
+
+    real.host.wait(lambda: real.desk.catalog.loaded, 60, "no engine")
+    told: list[Any] = []
+    real.logic.selfTest.start(lambda *words: told.append(words))
+    real.wait(lambda: told, "the self-test does not end", 120)
+    assert told[0][0] is True, told[0][1]
+    assert selfTest.SCORE > 1 and selfTest.PROBABILITY > 0.5
+
+
 def test_every_method_of_the_engine_has_a_form_and_a_card(real: Any) -> None:
     real.addVolume()
     for name, card in real.desk.catalog.methods.items():

@@ -7,10 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from Testing.demo.panel import MODULE
+from Testing.pictures.compare import few_colors
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
-CASE, MODEL = "enhancing-ring", "brain-lesion"
+CASE = "enhancing-ring"
+LESION = (27.0, -65.0, -22.0)  # RAS
 
 
 def main(folder: Path = FOLDER) -> None:
@@ -36,6 +41,9 @@ def main(folder: Path = FOLDER) -> None:
         host.setCombo(combo, next(text for text in map(combo.itemText, range(combo.count)) if title in text))
         host.click(desk.case.ui.exampleButton)
         host.wait(lambda: desk.model.prediction is not None, 60, "no answer")
+        from XAIExplainPanels.layers import jumpTo
+
+        jumpTo(LESION)
         # 1: the method is searched for, its pace chosen, its time told
         host.click(desk.method.ui.cardSection) if desk.method.ui.cardSection.collapsed else None
         host.clickRow(desk.method.ui.methodTree, "Occlusion sensitivity")
@@ -76,7 +84,7 @@ def photograph(host: Any, path: Path, top: Any, popup: Any = None) -> None:
     host.processEvents()
     path.parent.mkdir(parents=True, exist_ok=True)
     if popup is None:
-        host.screenshot(path)
+        few_colors(host.screenshot()).save(path, optimize=True)
         return
     popup.showPopup()
     host.render()
@@ -86,6 +94,7 @@ def photograph(host: Any, path: Path, top: Any, popup: Any = None) -> None:
     painter.end()
     popup.hidePopup()
     picture.save(str(path))
+    few_colors(np.asarray(Image.open(path).convert("RGB"))).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def main(folder: Path = IMAGES) -> None:
 
     home = Path(tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
     host = Host(size=(1366, 768), home=home)
+    import qt
     import slicer
 
     slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
@@ -43,18 +44,18 @@ def main(folder: Path = IMAGES) -> None:
                 section.collapsed = panel is not desk.report
         ui.notesEdit.setPlainText("The network looks at the rim of the lesion.")
         for row in range(ui.reportList.count):
-            ui.reportList.item(row).setCheckState(2)
+            ui.reportList.item(row).setCheckState(qt.Qt.Checked)
         host.answers.saveFile = str(home / "report.html")
         host.click(ui.htmlButton)
         host.window.modulePanel().scrollArea().ensureWidgetVisible(ui.writtenLabel)
         save(host.screenshot(), folder / "tutorial-report-1.png")
-        save(sheet(desk.logic, desk.report.chosen()[-1]), folder / "tutorial-report-2.png")
+        save(sheet(desk.logic, desk.report.chosen()[0]), folder / "tutorial-report-2.png")
         desk.report.ui.reportSection.collapsed = True
         desk.setup.ui.setupSection.collapsed = False
         host.click(desk.setup.ui.selfTestButton)
         host.wait(lambda: desk.setup.ui.selfTestButton.enabled, 120, "the self-test does not end")
         host.window.modulePanel().scrollArea().ensureWidgetVisible(desk.setup.ui.selfTestLabel)
-        save(host.screenshot()[:, :500], folder / "tutorial-report-3.png")
+        save(host.screenshot()[:, :490], folder / "tutorial-report-3.png")
     finally:
         widget.cleanup()
         host.quit()
@@ -86,10 +87,10 @@ def sheet(logic: Any, mapNode: Any, scale: float = 1.3) -> Any:
 
 def save(array: Any, path: Path) -> None:
     """Write a PNG of few colors, which is a third of the size."""
-    from PIL import Image
+    from Testing.pictures.compare import few_colors
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    few_colors(array).save(path, optimize=True)
     print(path, path.stat().st_size)
 
 

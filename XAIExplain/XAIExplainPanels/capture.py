@@ -123,11 +123,21 @@ def _threeD(view):
     node = view.mrmlViewNode()
     node.SetBackgroundColor(BLACK)
     node.SetBackgroundColor2(BLACK)
-    view.resetFocalPoint()
-    firstRenderer(view).ResetCamera()
-    firstRenderer(view).GetActiveCamera().Zoom(1.25)
-    settle()
-    return Picture(grab(view), _("In 3D"))
+    shown = node.GetBoxVisible(), node.GetAxisLabelsVisible()
+    # The head fills the picture, not the box around it; the letters of the sides come again.
+    node.SetBoxVisible(False)
+    node.SetAxisLabelsVisible(False)
+    try:
+        view.resetFocalPoint()
+        settle()
+        firstRenderer(view).ResetCamera()
+        firstRenderer(view).GetActiveCamera().Zoom(1.2)
+        node.SetAxisLabelsVisible(shown[1])
+        settle()
+        return Picture(grab(view), _("In 3D"))
+    finally:
+        node.SetBoxVisible(shown[0])
+        node.SetAxisLabelsVisible(shown[1])
 
 
 def grab(view):

@@ -89,8 +89,8 @@ def paragraphs(texts, style=""):
 
 def columns(left, right):
     """Two columns; a printer takes a table, and so does a browser."""
-    return ('<table width="100%" cellspacing="0" cellpadding="0"><tr><td width="48%">{}</td><td width="4%"></td>'
-            '<td width="48%">{}</td></tr></table>').format(left, right)
+    return ('<table style="margin-top: 10px" width="100%" cellspacing="0" cellpadding="0"><tr><td width="48%">{}</td>'
+            '<td width="4%"></td><td width="48%">{}</td></tr></table>').format(left, right)
 
 
 def views(pictures):

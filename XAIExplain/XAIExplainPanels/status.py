@@ -169,7 +169,8 @@ def _monai(ready):
 def _device(ready):
     processor = ready.get("processor") or _("Processor")
     threads = ready.get("threads")
-    text = _("{name}, {count} threads.").format(name=processor, count=threads) if threads else str(processor)
+    words = _("{name}, 1 thread.") if threads == 1 else _("{name}, {count} threads.")
+    text = words.format(name=processor, count=threads) if threads else str(processor)
     if ready.get("graphics"):
         text += " " + _("There is a graphics card ({name}), which the panel does not use yet.").format(
             name=ready["graphics"])

@@ -101,7 +101,7 @@ class TargetPanel(Panel):
             return {}
         found = dict(zip(map(str, prediction.get("classes") or []), prediction["probabilities"]))
         found.update(prediction.get("groups") or {})
-        return {name: round(min(max(float(share), 0.0), 1.0), 3) for name, share in found.items()}
+        return {name: min(max(float(share), 0.0), 1.0) for name, share in found.items()}
 
     def _predictedTitle(self):
         name = self._predicted()
