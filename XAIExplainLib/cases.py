@@ -58,7 +58,8 @@ class CaseEntry:
 
 def describe(name: str, information: dict[str, Any]) -> dict[str, Any]:
     """What is known about a case, with the paths of its files."""
-    files = {part: str(path) for part in ("image", "mask", "twin") if (path := _file(name, part)) is not None}
+    files = {part: str(path) for part in ("image", "mask", "twin", "marker")
+             if (path := _file(name, part)) is not None}  # fmt: skip
     return {**information, "name": name, "paths": files}
 
 

@@ -39,9 +39,10 @@ def load_json(path: Path, options: dict[str, Any]) -> Model:
     if not isinstance(described.get("network"), dict):
         raise XAIError(f"{path.name} names no network and no file.", _EXAMPLE)
     network = build_network(described["network"], path.name)
-    if not described.get("weights"):
+    if described.get("weights"):
+        put_weights(network, named_path(described["weights"], "weights", path))
+    elif not getattr(network, "draws_weights", False):  # such a network draws its own, from a seed
         raise XAIError(f"{path.name} names no weights.", 'Write "weights": "file.pt", relative to the JSON file.')
-    put_weights(network, named_path(described["weights"], "weights", path))
     folder = path.parent.name if path.name == "model.json" else path.stem
     chosen = {"name": folder, "source": str(path), **settings(described, options)}
     return Model(network, **chosen)
