@@ -238,3 +238,33 @@ def test_a_map_or_segmentation_that_goes_in_the_middle(panel: Any, part: Any) ->
     assert not part.ui.statisticsButton.enabled
     with pytest.raises(XAIError, match="no segmentation"):
         panel.logic.regions.statistics(maps, None)
+
+
+def test_the_truth_of_one_case_does_not_lie_over_another(panel: Any) -> None:
+    from XAIExplainPanels import regions
+
+    from XAIExplainLib.cases import CaseEntry, cases
+
+    known: dict[str, CaseEntry] = {case.name: case for case in cases()}
+    volumes, truths = [], []
+    for name in ("enhancing-ring", "shortcut-marker"):
+        volumes.append(panel.logic.loadCase(known[name].describe()))
+        truths.append(regions.loadTruth(known[name].describe(), volumes[-1]))
+    assert [regions.segmentsOf(truth)[0][1] for truth in truths] == ["lesion", "marker"]
+    assert [[regions.isTruthOf(truth, volume) for truth in truths] for volume in volumes] == [
+        [True, False], [False, True]]  # fmt: skip
+    own = segmentation({"mine": np.ones((3, 3, 3))}, np.eye(4))
+    own.CreateDefaultDisplayNodes()
+
+    def shown() -> list[bool]:
+        panel.host.processEvents()
+        return [bool(node.GetDisplayNode().GetVisibility()) for node in (*truths, own)]
+
+    regions.showTruthOf(volumes[1])
+    assert shown() == [False, True, True]
+    regions.showTruthOf(volumes[0])
+    assert shown() == [True, False, True]
+    truths[0].GetDisplayNode().SetVisibility(False)  # by the user, who is not overruled
+    regions.showTruthOf(volumes[0])
+    regions.showTruthOf(None)
+    assert shown() == [False, False, True]

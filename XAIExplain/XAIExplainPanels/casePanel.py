@@ -5,6 +5,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainPanels.cases import casePath, caseTitle
 from XAIExplainPanels.panel import Panel, comboData, fillCombo
+from XAIExplainPanels.regions import showTruthOf
 from XAIExplainPanels.sequences import playsSequence
 
 SAMPLE = "sample:"
@@ -74,4 +75,5 @@ class CasePanel(Panel):
         if self.node is not None:
             self.node.inputVolume = node
         slicer.util.setSliceViewerLayers(background=node, foreground=None, fit=True)
+        showTruthOf(node)
         self.desk.predictWhenReady()

@@ -202,7 +202,11 @@ class Explainer:
 
     def _makeNode(self, run, volumeNode, answer):
         node = slicer.vtkMRMLScalarVolumeNode()
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(mapName(volumeNode, run, answer)))
+        name = mapName(volumeNode, run, answer)
+        other = slicer.mrmlScene.GetFirstNodeByName(name)
+        if record.isMap(other) and other.GetAttribute("XAIExplain.Model") != run.question["model"]:
+            name = "{} ({})".format(name, os.path.basename(run.question["model"]))  # the same question to another model
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(name))
         node.SetAttribute("XAIExplain.Method", run.question["method"])  # the map selectors filter by it
         return slicer.mrmlScene.AddNode(node)
 

@@ -12,6 +12,8 @@ from XAIExplainPanels.strength import stateOf
 
 KIND = "segments"
 TRUTH = (0.2, 1.0, 0.2)  # the color of its outline, which no map has
+TRUTH_OF = "XAIExplain.TruthOf"  # reference of a truth's node to its volume
+HIDDEN = "XAIExplain.HiddenTruth"
 SLAB = 1_000_000  # voxels that are read between two looks at the panel
 
 
@@ -61,8 +63,7 @@ class Regions:
         maps = [slicer.mrmlScene.GetNodeByID(mapID) for mapID in ids]
         if any(mapNode is None for mapNode in maps):
             raise gone()
-        name = _("{name} relevance by segment").format(name=segmentationNode.GetName())
-        return tables.tableNode(KIND, name, maps, columns(), rows)
+        return tables.tableNode(KIND, tableName(segmentationNode), maps, columns(), rows)
 
     def _mapSteps(self, mapID, segmentationNode, segments):
         """The rows of one map; the last is what lies in no segment."""
@@ -122,15 +123,54 @@ class Regions:
         return path
 
 
+def tableName(segmentationNode):
+    """What the table of a segmentation's figures is called."""
+    return _("{name} relevance by segment").format(name=segmentationNode.GetName())
+
+
+def truthPath(case):
+    """File of what was put into a bundled case: the mask of its lesion, or else of its marker; empty if neither."""
+    paths = (case or {}).get("paths") or {}
+    return paths.get("mask") or paths.get("marker") or ""
+
+
+def isTruthOf(segmentationNode, volumeNode):
+    """Whether the segmentation is what was put into this bundled case; None for the volume asks for any case."""
+    found = segmentationNode.GetNodeReferenceID(TRUTH_OF) if segmentationNode is not None else None
+    return bool(found) and (volumeNode is None or found == volumeNode.GetID())
+
+
+def truthOf(volumeNode):
+    """The scene's truth of this bundled case, or None."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return next((node for node in nodes if isTruthOf(node, volumeNode)), None)
+
+
+def showTruthOf(volumeNode):
+    """Hide the truth of other cases, whose outlines would lie over this one, and show again what was hidden so."""
+    if volumeNode is None:
+        return
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        display = node.GetDisplayNode() if isTruthOf(node, None) else None
+        if display is None:
+            continue
+        if not isTruthOf(node, volumeNode) and display.GetVisibility():
+            display.SetVisibility(False)
+            node.SetAttribute(HIDDEN, "true")
+        elif isTruthOf(node, volumeNode) and node.GetAttribute(HIDDEN) == "true":
+            display.SetVisibility(True)
+            node.RemoveAttribute(HIDDEN)
+
+
 def loadTruth(case, volumeNode):
     """
-    Load the mask of a bundled case as a segmentation of its volume.
+    Load what was put into a bundled case, its lesion or its marker, as a segmentation of its volume.
 
     :param case: the case as the engine describes it.
     :return: the segmentation's node.
     :raises XAIError: if it has none, or it cannot be read.
     """
-    path = (case.get("paths") or {}).get("mask") or ""
+    path = truthPath(case)
     failed = XAIError(_("The truth of this example could not be read."), _("Install XAIExplain again."))
     if not path:
         raise failed
@@ -144,6 +184,7 @@ def loadTruth(case, volumeNode):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, node)
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        node.SetNodeReferenceID(TRUTH_OF, volumeNode.GetID())
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetVisibility2DFill(False)  # a fill would cover the maps
         node.GetDisplayNode().SetSliceIntersectionThickness(2)
@@ -152,7 +193,8 @@ def loadTruth(case, volumeNode):
     segmentation = node.GetSegmentation()
     for index in range(segmentation.GetNumberOfSegments()):
         segment = segmentation.GetNthSegment(index)
-        segment.SetName(_("lesion") if segmentation.GetNumberOfSegments() == 1 else segment.GetName())
+        if segmentation.GetNumberOfSegments() == 1:
+            segment.SetName(_("lesion") if case["paths"].get("mask") else _("marker"))
         segment.SetColor(*TRUTH)
     record.placeUnder(node, volumeNode)
     return node

@@ -87,7 +87,9 @@ class RegionsPanel(Panel):
             fillCombo(self.ui.segmentComboBox, [(name, segmentID) for segmentID, name in segments], self._segmentID)
         selectData(self.ui.segmentComboBox, self._segmentID)
         self.ui.segmentComboBox.enabled = bool(segments)
-        offersTruth = self.segmentation is None and self.case() is not None
+        offersTruth = self.case() is not None and (
+            self.segmentation is None or (regions.isTruthOf(self.segmentation, None)
+                                          and not regions.isTruthOf(self.segmentation, self.desk.compare.volume())))
         if offersTruth != self._offersTruth:
             self._offersTruth = self.ui.truthButton.visible = offersTruth
         ready = bool(maps and segments) and len(maps) <= MOST and not self._asking and self._job is None
@@ -99,11 +101,13 @@ class RegionsPanel(Panel):
         volumeNode = self.desk.compare.volume()
         name = volumeNode.GetAttribute("XAIExplain.Case") if volumeNode is not None else None
         case = self.desk.catalog.cases.get(name) if name else None
-        return case if case is not None and (case.get("paths") or {}).get("mask") else None
+        return case if regions.truthPath(case) else None
 
     def onTruth(self, checked=False):
         try:
-            self.node.segmentation = regions.loadTruth(self.case(), self.desk.compare.volume())
+            volumeNode = self.desk.compare.volume()
+            self.node.segmentation = regions.truthOf(volumeNode) or regions.loadTruth(self.case(), volumeNode)
+            regions.showTruthOf(volumeNode)
         except XAIError as error:
             self.sayError(error)
         self.desk.refresh()
@@ -173,7 +177,7 @@ class RegionsPanel(Panel):
             self.say(_("A result was deleted while it was being measured."), isError=True)
             return
         keys = ("relevance_mass", "pointing_game", "average_precision", "dice")
-        names = comparison.labels(maps)
+        names = comparison.labels(maps, 200)
         rows = [[names[index], *[found[key] for key in keys]] for index, found in enumerate(answer["localisation"])]
         chance = answer["localisation"][0]["chance"]
         rows.append([_("(chance)"), chance, chance, chance, 2 * chance / (1 + chance)])

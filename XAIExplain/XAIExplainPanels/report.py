@@ -33,6 +33,7 @@ class Reporter:
 
     def __init__(self, logic):
         self.logic = logic
+        self.written = ""  # the last report of this scene
 
     def write(self, path, mapNodes, title="", notes="", in3D=True):
         """
@@ -67,6 +68,7 @@ class Reporter:
                 [reportPage.document([page], heading, forPrinter=True) for page in pages], beside, heading))
         else:
             writeBeside(path, lambda beside: writeText(reportPage.document(pages, heading), beside))
+        self.written = path
         return path
 
     def saveScene(self, path):

@@ -128,3 +128,4 @@ class ReportPanel(Panel):
         self.ui.writtenLabel.text = _("Written: {link}").format(link='<a href="{}">{}</a>'.format(
             escape(qt.QUrl.fromLocalFile(path).toString(), quote=True), escape(os.path.basename(path))))
         self.ui.writtenLabel.visible = True
+        self.desk.refresh()
