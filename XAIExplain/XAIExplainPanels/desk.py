@@ -12,10 +12,12 @@ from XAIExplainPanels.casesPanel import CasesPanel
 from XAIExplainPanels.comparePanel import ComparePanel
 from XAIExplainPanels.displayPanel import DisplayPanel
 from XAIExplainPanels.figures import duration
+from XAIExplainPanels.guidePanel import GuidePanel
 from XAIExplainPanels.layers import jumpTo, sliceOffsets
 from XAIExplainPanels.methodPanel import MethodPanel
 from XAIExplainPanels.modelPanel import ModelPanel
 from XAIExplainPanels.modelState import ModelState
+from XAIExplainPanels.regions import showTruthOf
 from XAIExplainPanels.regionsPanel import RegionsPanel
 from XAIExplainPanels.reportPanel import ReportPanel
 from XAIExplainPanels.resultPanel import ResultPanel
@@ -24,6 +26,7 @@ from XAIExplainPanels.setupPanel import SetupPanel
 from XAIExplainPanels.strength import peakPosition
 from XAIExplainPanels.surfacePanel import SurfacePanel
 from XAIExplainPanels.targetPanel import TargetPanel
+from XAIExplainPanels.workshopPanel import WorkshopPanel
 
 
 class Desk:
@@ -59,9 +62,12 @@ class Desk:
         self.regions = RegionsPanel(self)
         self.cases = CasesPanel(self)
         self.report = ReportPanel(self)
+        self.guide = GuidePanel(self)
+        self.workshop = WorkshopPanel(self)
         self.setup = SetupPanel(self)
-        self.panels = (self.case, self.modelPanel, self.target, self.method, self.run, self.displayPanel, self.surfaces,
-                       self.result, self.compare, self.regions, self.cases, self.report, self.setup)
+        self.panels = (self.guide, self.case, self.modelPanel, self.target, self.method, self.run, self.displayPanel,
+                       self.surfaces, self.result, self.compare, self.regions, self.cases, self.report, self.workshop,
+                       self.setup)
         logic.engine.onStateChanged = self.refresh
 
     # State
@@ -261,6 +267,7 @@ class Desk:
     def _show(self, mapNode):
         """Show a map where it is strongest; slices that the user has moved since the first preview stay there."""
         self.displayPanel.show(mapNode)
+        showTruthOf(record.explainedVolume(mapNode))
         if self._jumpedTo is not None and (self.logic.busy or self._jumpedTo != sliceOffsets()):
             return
         position, _value = peakPosition(mapNode)

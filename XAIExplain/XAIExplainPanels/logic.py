@@ -27,6 +27,7 @@ from XAIExplainPanels.report import Reporter
 from XAIExplainPanels.sampleData import SlicerSamples
 from XAIExplainPanels.selfTest import SelfTest
 from XAIExplainPanels.targets import Targets
+from XAIExplainPanels.workshop import Workshop
 
 
 class ExplainLogic:
@@ -54,6 +55,7 @@ class ExplainLogic:
         self.selfTest = SelfTest(self.engine, self.folder)
         self.samples = SlicerSamples()
         self.queue = CaseQueue(self)
+        self.workshop = Workshop(self)
         self._companions = {}
 
     @property
@@ -148,6 +150,7 @@ class ExplainLogic:
         self.queue.forget()
         self.explainer.abandon()
         self.curves.abandon()
+        self.reporter.written = ""
         self.comparison.forget()
         self.display.forget()
 

@@ -57,6 +57,10 @@ class XAIExplainParameterNode:
     curvesQuantity - What their curves show: "probability" or "score".
     plottedFigure - The figure by segment that is plotted: the place of its column.
     segmentation - Segmentation whose segments figures are taken of.
+    workshopActive - Whether the guide of the workshop is on.
+    workshopStep - Key of its current step; empty before it was begun.
+    workshopDone - Keys of the steps that were done, with commas between.
+    workshopNotes - JSON object: key of a step to what was noted in it.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -110,3 +114,7 @@ class XAIExplainParameterNode:
     curvesQuantity: str = "probability"
     plottedFigure: int = 3
     segmentation: vtkMRMLSegmentationNode
+    workshopActive: bool = False
+    workshopStep: str = ""
+    workshopDone: str = ""
+    workshopNotes: str = "{}"
