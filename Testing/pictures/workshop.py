@@ -1,0 +1,79 @@
+"""The workshop's pictures, and how long the computer takes for each step. `python -m Testing.pictures.workshop`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from Testing.demo.panel import MODULE
+from Testing.panel.student import Student
+from Testing.pictures.compare import few_colors
+from Testing.workshop_page import PICTURES, ROOT, TIMES
+
+
+def main(folder: Path = ROOT / "docs" / "images") -> None:
+    """Walk through the guide, write a picture of each step that has one, and the times.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the pictures go.
+    """
+    from Testing.Host import Host
+
+    home = Path(tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
+    os.environ["XAI_CACHE"] = str(home / "graphs")  # as on a computer that has never seen these networks
+    host = Host(size=(1366, 768), home=home)
+    import slicer
+
+    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
+    began = time.monotonic()
+    widget = host.loadModule(MODULE)
+    desk = widget.desk
+    seconds = {}
+    try:
+        host.wait(lambda: desk.model.info is not None or desk.engineError(), 120, "the engine does not start")
+        start = time.monotonic() - began
+        student = Student(host, home)
+        host.click(desk.workshop.ui.workshopSection)
+        host.click(desk.workshop.ui.startButton)
+        for step in widget.logic.workshop.steps:
+            began = time.monotonic()
+            student.do(step.key)
+            seconds[step.key] = round(time.monotonic() - began, 1)
+            if step.key not in widget.logic.workshop.done:
+                raise RuntimeError(f"{step.key}: {desk.guide.ui.stateLabel.text}")
+            if step.key == "find":
+                lrp = "Healthy brain with a marker beside it LRP (relevance) lesion"
+                host.setCombo(desk.displayPanel.ui.mapSelector, lrp)
+            if step.key in PICTURES:
+                host.click(desk.guide.ui.placeButton)
+                student.settle()
+                few_colors(host.screenshot()).save(folder / f"workshop-{step.key}.png", optimize=True)
+            if desk.guide.ui.nextButton.enabled:
+                host.click(desk.guide.ui.nextButton)
+    finally:
+        widget.cleanup()
+        host.quit()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    about = {"machine": f"{platform.system()}, {cores} core{'s' if cores != 1 else ''} of {processor()}",
+             "start": round(start, 1), "seconds": seconds}  # fmt: skip
+    TIMES.parent.mkdir(parents=True, exist_ok=True)
+    TIMES.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def processor() -> str:
+    """Its name, where the system tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "an unknown processor"
+
+
+if __name__ == "__main__":
+    main()
