@@ -134,9 +134,7 @@ class GuidePanel(Panel):
         """
         panels = [getattr(self.desk, name) for name in self.work.current.places]
         for panel in panels if opens else ():
-            for name in dir(panel.ui):
-                if name == panel.uiFile.replace("Panel.ui", "Section"):
-                    getattr(panel.ui, name).collapsed = False
+            getattr(panel.ui, panel.uiFile.replace("Panel.ui", "Section")).collapsed = False
         self.ui.guideSection.collapsed = False
         layout = self.widget.parent().layout()
         layout.removeWidget(self.widget)

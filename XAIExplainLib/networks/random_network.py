@@ -49,8 +49,8 @@ class RandomLesionNetwork(LesionNetwork):
             image = torch.from_numpy(_phantom(random)).expand(1, in_channels, *_SIZE)
             for layer in self.features:
                 if isinstance(layer, nn.BatchNorm3d):
-                    layer.running_mean.copy_(image.mean((0, 2, 3, 4)))
-                    layer.running_var.copy_(image.var((0, 2, 3, 4)))
+                    layer.running_mean = image.mean((0, 2, 3, 4))
+                    layer.running_var = image.var((0, 2, 3, 4))
                     layer.eval()
                 image = layer(image)
         self.eval()
