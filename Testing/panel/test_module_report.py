@@ -280,3 +280,17 @@ def test_saved_scene_opens_to_the_same_picture(panel: Any, tmp_path: Path) -> No
     assert panel.node.mapVolume.GetAttribute("XAIExplain.Title") == "Occlusion"
     text = saved(panel, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Why did the network answer enhancing? Occlusion" in text
+
+
+def test_no_surface_stays_where_two_maps_explain_a_volume(panel: Any, tmp_path: Path) -> None:
+    import slicer
+
+    first = shown(panel)
+    panel.chooseMethod("Gradient")
+    second = panel.apply()
+    nodes = panel.count()
+    surfaces = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLModelNode")}
+    panel.logic.reporter.write(str(tmp_path / "report.html"), [first, second])
+    panel.host.processEvents()
+    assert {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLModelNode")} == surfaces
+    assert panel.count() == nodes

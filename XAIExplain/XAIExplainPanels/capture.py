@@ -8,7 +8,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from XAIExplainPanels.record import explainedVolume, maps
 from XAIExplainPanels.strength import peakPosition
-from XAIExplainPanels.usersViews import SLICES, displaysOf, firstRenderer, foremostRenderer, settle
+from XAIExplainPanels.usersViews import SLICES, displaysOf, firstRenderer, foremostRenderer, servantsOf, settle
 
 MARGIN = 4
 BLACK = (0.0, 0.0, 0.0)
@@ -77,7 +77,7 @@ def finish(display):
 
 def hideIn3D(display, mapNode):
     """Let another map, its contours and its volume's surface not be in the picture."""
-    for node in display.companions(mapNode):
+    for node in servantsOf(display, mapNode):
         for one in displaysOf(node):
             if one.IsA("vtkMRMLVolumeRenderingDisplayNode") or one.IsA("vtkMRMLModelDisplayNode"):
                 one.SetVisibility(False)

@@ -150,9 +150,15 @@ class UsersViews:
 
 
 def servants(display):
-    """All nodes that serve maps."""
-    found = {node.GetID(): node for mapNode in record.maps() for node in display.companions(mapNode)}
+    """All nodes that serve maps, and the surfaces of their volumes."""
+    found = {node.GetID(): node for mapNode in record.maps() for node in servantsOf(display, mapNode)}
     return list(found.values())
+
+
+def servantsOf(display, mapNode):
+    """The nodes that serve a map, and the surface of its volume, which other maps may have too."""
+    owners = [mapNode, record.explainedVolume(mapNode)]
+    return [node for owner in owners if owner is not None for node in display.companions(owner)]
 
 
 def displaysOf(node):
