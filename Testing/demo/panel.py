@@ -57,4 +57,4 @@ def explain_in(host: Any, widget: Any, case: str, method: str, target: str) -> N
     host.wait(lambda: not widget.logic.busy, 300, "the run does not end")
     desk.parameterNode.hiddenPercent = 95
     host.click(desk.displayPanel.ui.renderCheckBox)
-    host.processEvents()
+    host.wait(lambda: not widget.logic.display.pending, 60, "nothing is rendered")

@@ -71,6 +71,8 @@ class FakeEngine:
         if self.mode() == "no torch":
             self.send(event="fatal", message="The engine's Python cannot load PyTorch.", hint="Install torch.")
             return 3
+        while self.mode() == "slow start":
+            time.sleep(0.02)
         self.send(event="ready", protocol=1, version="0", python="3.12.10", torch="9.9", device="cpu", pid=os.getpid())
         for line in sys.stdin:
             request = json.loads(line)
@@ -85,6 +87,8 @@ class FakeEngine:
         with (self.folder / "requests").open("a") as file:
             file.write(json.dumps(request) + "\n")
         try:
+            if self.mode() == "slow " + request["command"]:
+                self.hold(request, "go on")
             result = getattr(self, request["command"])(request)
         except RuntimeError as error:
             self.send(id=request["id"], event="error", **error.args[0])
@@ -177,9 +181,9 @@ class FakeEngine:
             )  # fmt: skip
             self.hold(request, f"past {number}")
             if old:
-                Path(old).unlink()
+                Path(old).unlink(missing_ok=True)  # the panel may have taken it
         if path:
-            Path(path).unlink()
+            Path(path).unlink(missing_ok=True)
 
     def hold(self, request, order):
         """Wait until the order comes, or one that is none."""
@@ -197,6 +201,8 @@ class FakeEngine:
             self.fail("Memory ran out during the run.", "Choose a smaller volume.", "memory")
         if mode == "slow":
             for step in range(600):
+                if self.mode() != "slow":
+                    break
                 if request["id"] in self.cancelled:
                     self.fail("The explanation was cancelled.", "", "cancelled")
                 if self.mode() != mode:

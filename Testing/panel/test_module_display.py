@@ -165,6 +165,7 @@ def test_show_in_3d_and_back(panel: Any) -> None:
     mapNode = explained(panel)
     empty = np.asarray(panel.host.captureView("1"), dtype=int)
     panel.host.click(panel.desk.displayPanel.ui.renderCheckBox)
+    panel.wait(lambda: not panel.logic.display.pending, "nothing is rendered")
     assert rendering(mapNode).GetVisibility()
     assert (np.asarray(panel.host.captureView("1"), dtype=int) != empty).any()
     panel.host.click(panel.desk.displayPanel.ui.renderCheckBox)
@@ -212,6 +213,8 @@ def test_deleting_a_map_leaves_no_orphans(panel: Any) -> None:
     for _time in range(2):
         mapNode = panel.apply()
         panel.host.click(panel.desk.displayPanel.ui.renderCheckBox)
+        panel.wait(lambda: not panel.logic.display.pending, "nothing is rendered")
+        assert rendering(mapNode) is not None
         slicer.mrmlScene.RemoveNode(mapNode)
         panel.host.processEvents()
         panel.node.renderedIn3D = False

@@ -70,9 +70,9 @@ def test_a_map_is_drawn_once_and_its_voxels_are_ranked_once(panel: Any, monkeypa
     from XAIExplainPanels import display
 
     drawn: list[str] = []
-    show, strength = display.MapDisplay.show, display.Strength
+    show, look = display.MapDisplay.show, display.Strength._look
     monkeypatch.setattr(display.MapDisplay, "show", lambda *args: drawn.append("draw") or show(*args))
-    monkeypatch.setattr(display, "Strength", lambda node: drawn.append("rank") or strength(node))
+    monkeypatch.setattr(display.Strength, "_look", lambda *args: drawn.append("rank") or look(*args))
     panel.addVolume()
     panel.chooseMethod("Occlusion")
     started(panel)  # the map's node is new

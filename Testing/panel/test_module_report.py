@@ -263,6 +263,7 @@ def test_saved_scene_opens_to_the_same_picture(panel: Any, tmp_path: Path) -> No
     display.opacitySlider.value = 0.45
     display.hiddenSlider.value = 80.0
     panel.host.click(display.renderCheckBox)
+    panel.wait(lambda: not panel.logic.display.pending, "nothing is rendered")
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     red.JumpSliceByOffsetting(20, 20, 12)
     panel.host.processEvents()

@@ -46,6 +46,13 @@ class Coloring(MadeFrom):
         node.SetIJKToRASMatrix(matrix)
         node.SetAndObserveImageData(image)
 
+    def makeDisplay(self, node):
+        """A display that does not look for a window: of a large volume that takes long."""
+        display = slicer.vtkMRMLVectorVolumeDisplayNode()
+        display.AutoWindowLevelOff()
+        slicer.mrmlScene.AddNode(display)
+        node.SetAndObserveDisplayNodeID(display.GetID())
+
     def dress(self, displayNode):
         with slicer.util.NodeModify(displayNode):
             displayNode.AutoWindowLevelOff()

@@ -1,7 +1,9 @@
 """What the panels of the window share: state, messages, and the way from a click to the logic and back."""
 
+import contextlib
 import time
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -44,6 +46,7 @@ class Desk:
         self.model = ModelState(logic.engine, self.refresh)
         self.parameterNode = None
         self._refreshing = False
+        self._holding = False  # several changes are made, and seen together
         self._predictNext = False
         self._closed = False
         self._running = None
@@ -85,7 +88,7 @@ class Desk:
 
     def refresh(self):
         """Bring every panel up to date. Changes that a panel makes on the way are seen by a second round."""
-        if self._refreshing or self._closed or slicer.mrmlScene.IsBatchProcessing():
+        if self._refreshing or self._holding or self._closed or slicer.mrmlScene.IsBatchProcessing():
             return
         if self.logic.comparison.changing:
             return  # views come and go, one node after the other
@@ -101,6 +104,19 @@ class Desk:
         if self._predictNext and self.canPredict():
             self._predictNext = False
             self.predict()
+
+    @contextlib.contextmanager
+    def together(self):
+        """Bring the panels up to date once, after all that is changed inside, when the window had time for the user."""
+        if self._holding:
+            yield
+            return
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            qt.QTimer.singleShot(0, self.refresh)
 
     def volumes(self):
         """The chosen volumes, as many as the model has channels; None where one is missing."""
@@ -181,9 +197,17 @@ class Desk:
         self.refresh()
 
     def predict(self):
-        paths = self._write()
-        if paths:
-            self.model.predict(paths, self.volumeIDs())
+        """Ask the network about the chosen volumes."""
+        volumeIDs = self.volumeIDs()
+
+        def ask(paths):
+            if not self._closed and volumeIDs == self.volumeIDs():
+                self.model.predict(paths, volumeIDs)
+
+        try:
+            self.logic.folder.prepare(self.volumes(), ask, self._onUnwritten)
+        except XAIError as error:
+            self._onUnwritten(error)
 
     def askForLayers(self, onLayers):
         """Ask for the network's layers; `onLayers` gets the list, or an empty one with a message in the panel."""
@@ -245,24 +269,27 @@ class Desk:
     def _onFinished(self, mapNode, answer, volumeIDs, started):
         if self._closed:
             return
-        if answer.get("prediction"):
-            self.model.setPrediction(answer["prediction"], volumeIDs)
-        if self.parameterNode is not None:
-            self._show(mapNode)
-        else:
-            self._arrived = mapNode.GetID()
-        message = " ".join([_("Done in {time}.").format(time=duration(time.time() - started)), *self._running.notes])
-        self.log(_("{name}: {message}").format(name=mapNode.GetName(), message=message))
-        self.run.end(message)
+        with self.together():
+            if answer.get("prediction"):
+                self.model.setPrediction(answer["prediction"], volumeIDs)
+            if self.parameterNode is not None:
+                self._show(mapNode)
+            else:
+                self._arrived = mapNode.GetID()
+            message = " ".join(
+                [_("Done in {time}.").format(time=duration(time.time() - started)), *self._running.notes])
+            self.log(_("{name}: {message}").format(name=mapNode.GetName(), message=message))
+            self.run.end(message)
 
     def _onPreview(self, mapNode, event):
         if self._closed:
             return
-        if self.parameterNode is not None:
-            self._show(mapNode)
-        else:
-            self._arrived = mapNode.GetID()
-        self.run.preview(event)
+        with self.together():
+            if self.parameterNode is not None:
+                self._show(mapNode)
+            else:
+                self._arrived = mapNode.GetID()
+            self.run.preview(event)
 
     def _show(self, mapNode):
         """Show a map where it is strongest; slices that the user has moved since the first preview stay there."""
@@ -270,7 +297,7 @@ class Desk:
         showTruthOf(record.explainedVolume(mapNode))
         if self._jumpedTo is not None and (self.logic.busy or self._jumpedTo != sliceOffsets()):
             return
-        position, _value = peakPosition(mapNode)
+        position, _value = peakPosition(mapNode, self.logic.display.strength(mapNode))
         if position is not None:
             jumpTo(position)
             self._jumpedTo = sliceOffsets()
@@ -312,12 +339,15 @@ class Desk:
     def log(self, text):
         self.setup.log("{} {}".format(time.strftime("%H:%M:%S"), text))
 
+    def _onUnwritten(self, error):
+        self.sayError(error.message, error.hint)
+
     def _write(self):
         """Files of the chosen volumes, or None with a message."""
         try:
             return [self.logic.folder.volumeFile(volume) for volume in self.volumes()]
         except XAIError as error:
-            self.sayError(error.message, error.hint)
+            self._onUnwritten(error)
             return None
 
     # The scene

@@ -17,6 +17,7 @@ from XAIExplainPanels.strength import Strength, above, stateOf
 from XAIExplainPanels.threeDViews import ThreeDViews
 
 COLOR_REFERENCE = "XAIExplain.Colors"
+KEPT = 8  # maps whose strength is kept; a few MB each
 
 # The weakest value that is drawn, and the values of the first and the last color.
 Limits = namedtuple("Limits", ("threshold", "low", "full"))
@@ -32,7 +33,8 @@ class MapDisplay:
         self.anatomy = Anatomy()
         self.threeD = ThreeDViews()
         self.deleted = set()  # the roles of surfaces that the user has deleted, for the panel to see
-        self._strength = None
+        self._strengths = {}  # map's ID: its strength
+        self._toRender = None  # ID of a map that is to be volume rendered, and the settings
 
     @property
     def services(self):
@@ -40,12 +42,25 @@ class MapDisplay:
         return (self.coloring, self.contours, self.anatomy)
 
     def strength(self, mapNode):
-        """The map's percentiles, computed again only when its voxels have changed; of a sequence's map those of all."""
+        """The map's percentiles, found again only when its voxels have changed; of a sequence's map those of all."""
         state, values = pooled(mapNode)
         state = state or stateOf(mapNode)
-        if self._strength is None or self._strength.state != state:
-            self._strength = Strength(mapNode, state, values and values())
-        return self._strength
+        known = self._strengths.get(mapNode.GetID())
+        if known is None or known.state != state:
+            known = Strength(mapNode, state, values and values())
+            self._keep(mapNode, known)
+        return known
+
+    def know(self, mapNode, strength):
+        """The strength of the map's voxels, from somebody who has looked at them; of a few maps it is kept."""
+        strength.state = stateOf(mapNode)
+        self._keep(mapNode, strength)
+
+    def _keep(self, mapNode, strength):
+        self._strengths.pop(mapNode.GetID(), None)
+        while len(self._strengths) >= KEPT:
+            self._strengths.pop(next(iter(self._strengths)))
+        self._strengths[mapNode.GetID()] = strength
 
     def threshold(self, mapNode, settings):
         """The weakest value that is drawn; never zero, which is nothing."""
@@ -80,6 +95,7 @@ class MapDisplay:
     def hide(self, mapNode):
         """Give the views back what they showed before the first map. The map stays in the scene."""
         self.layers.restore()
+        self._toRender = None
         if mapNode is not None:
             self._hideIn3D(mapNode)
             if explainedVolume(mapNode) is not None:
@@ -122,10 +138,13 @@ class MapDisplay:
     @property
     def pending(self):
         """Whether anything is still being made from a map or its volume; see `step`."""
-        return any(service.pending for service in self.services)
+        return self._toRender is not None or any(service.pending for service in self.services)
 
     def step(self):
         """Do a little of what is pending, some milliseconds; returns whether there is more."""
+        if self._toRender is not None:
+            self._makeRendering()
+            return self.pending
         service = next((service for service in self.services if service.pending), None)
         if service is None:
             return False
@@ -151,6 +170,7 @@ class MapDisplay:
 
     def onNodeRemoved(self, node):
         """A node has left the scene."""
+        self._strengths.pop(node.GetID(), None)
         if made.isMade(node) and not slicer.mrmlScene.IsClosing():
             self.deleted.add(node.GetAttribute(made.ROLE))
         if not slicer.mrmlScene.IsClosing():
@@ -161,6 +181,8 @@ class MapDisplay:
 
     def forget(self):
         """The scene is being closed, or the module goes."""
+        self._strengths.clear()
+        self._toRender = None
         self.layers.forget()
         self.threeD.forget()
         for service in self.services:
@@ -196,14 +218,11 @@ class MapDisplay:
     def _updateRendering(self, mapNode, settings, limits, signed):
         logic = slicer.modules.volumerendering.logic()
         rendering = logic.GetFirstVolumeRenderingDisplayNode(mapNode)
+        self._toRender = None
         if rendering is None:
-            if not settings.renderedIn3D:
-                return
-            wasThere = self._anythingIn3D()
-            rendering = logic.CreateDefaultVolumeRenderingNodes(mapNode)
-            rendering.SetFollowVolumeDisplayNode(0)
-            if not wasThere:
-                self.threeD.look()
+            if settings.renderedIn3D:
+                self._toRender = (mapNode.GetID(), settings)  # Slicer takes its time to make the nodes
+            return
         volumeProperty = rendering.GetVolumePropertyNode()
         color, opacity = vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
         at, scale, _shown = colors.entries(colorMapOf(settings, signed), signed, limits.low, limits.full,
@@ -215,6 +234,19 @@ class MapDisplay:
         volumeProperty.SetColor(color)
         volumeProperty.SetScalarOpacity(opacity)
         rendering.SetVisibility(bool(settings.renderedIn3D and settings.viewMode != "volume"))
+
+    def _makeRendering(self):
+        """Make the nodes of a volume rendering that was wanted."""
+        (mapID, settings), self._toRender = self._toRender, None
+        mapNode = slicer.mrmlScene.GetNodeByID(mapID)
+        if mapNode is None or stateOf(mapNode) is None or not settings.renderedIn3D:
+            return
+        wasThere = self._anythingIn3D()
+        rendering = slicer.modules.volumerendering.logic().CreateDefaultVolumeRenderingNodes(mapNode)
+        rendering.SetFollowVolumeDisplayNode(0)
+        if not wasThere:
+            self.threeD.look()
+        self._updateRendering(mapNode, settings, self.limits(mapNode, settings), isSigned(mapNode))
 
     def _updateSurroundings(self, mapNode, settings):
         """What else is in the 3D views: the anatomy's surface, and the user's own things."""

@@ -232,7 +232,7 @@ class DisplayPanel(Panel):
         mapNode = self.mapNode
         if mapNode is None:
             return
-        position, value = peakPosition(mapNode)
+        position, value = peakPosition(mapNode, self.desk.logic.display.strength(mapNode))
         if position is None:
             self.desk.say(_("The map is zero everywhere, so it has no peak."))
             return

@@ -11,9 +11,13 @@ import vtk
 from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import XAIError
+from XAIExplainPanels.arriving import arriving, elsewhere
+from XAIExplainPanels.departing import departing
+from XAIExplainPanels.stepwise import Stepwise
 
 # Slicer's nodes carry a matrix; files carry axes at right angles. Below this cosine the difference is rounding.
 RIGHT_ANGLE = 1e-4
+AT_ONCE = 8_000_000  # voxels that are written in one go
 
 
 class ExchangeFolder:
@@ -22,6 +26,7 @@ class ExchangeFolder:
     def __init__(self):
         self._path = None
         self._written = {}
+        self._work = Stepwise()
 
     @property
     def path(self):
@@ -40,6 +45,55 @@ class ExchangeFolder:
             writeVolume(volumeNode, state[-1], path)
             self._written[path] = state
         return path
+
+    def prepare(self, volumeNodes, onReady, onFailed):
+        """
+        Write the volumes' files, large ones in steps, so that the window answers meanwhile.
+
+        :param onReady: called with the paths; at once, where there is little to write.
+        :param onFailed: called with an XAIError.
+        :raises XAIError: if a volume is none that can be written.
+        """
+        self.finish()
+        large = [node for node in volumeNodes
+                 if not self.isWritten(node) and node.GetImageData() is not None
+                 and node.GetImageData().GetNumberOfPoints() > AT_ONCE]
+        if not large:
+            onReady([self.volumeFile(node) for node in volumeNodes])
+            return
+        for node in volumeNodes:
+            self._stateOf(node)
+        self._work.begin(self._preparing([node.GetID() for node in volumeNodes], onReady, onFailed))
+
+    def _preparing(self, nodeIDs, onReady, onFailed):
+        paths = []
+        try:
+            for nodeID in nodeIDs:
+                node = slicer.mrmlScene.GetNodeByID(nodeID)
+                if node is None:
+                    raise XAIError(_("A volume was deleted while it was being written."), _("Choose another one."))
+                path, state = self._stateOf(node)
+                if self._written.get(path) != state or not os.path.isfile(path):
+                    self._written.pop(path, None)
+                    image = node.GetImageData()  # its voxels stay while they are written, whatever the user does
+                    array = slicer.util.arrayFromVolume(node)
+                    yield from departing(array, state[-1], path)
+                    self._written[path] = state
+                    del image
+                paths.append(path)
+        except XAIError as error:
+            onFailed(error)
+            return
+        yield
+        onReady(paths)
+
+    def finish(self):
+        """Do at once what is being written."""
+        self._work.finish()
+
+    def stop(self):
+        """Leave off writing."""
+        self._work.stop()
 
     def isWritten(self, volumeNode):
         """Whether the volume's file is there as the volume is now."""
@@ -70,6 +124,8 @@ class ExchangeFolder:
         return path
 
     def remove(self):
+        """End all writing, and remove the folder with its files."""
+        self.stop()
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
         self._path = None
@@ -117,55 +173,45 @@ def worldGeometry(volumeNode):
 
 
 def writeVolume(volumeNode, geometry, path):
-    """Write the voxels at `geometry`, uncompressed: the file lives for minutes."""
+    """Write the voxels at `geometry`, at once; `departing` does it in steps."""
     writeArray(slicer.util.arrayFromVolume(volumeNode), geometry, path)
 
 
 def writeArray(array, geometry, path):
     """Write an array (k, j, i), such as a mask."""
-    import SimpleITK
-
-    from XAIExplainLib.geometry import place
-
-    image = SimpleITK.GetImageFromArray(array)
-    place(image, geometry)
-    try:
-        SimpleITK.WriteImage(image, path, useCompression=False)
-    except RuntimeError as error:
-        with contextlib.suppress(OSError):
-            os.remove(path)
-        raise XAIError(
-            _("The volume could not be written for the engine: {path}").format(path=path),
-            _("Make room on the disk, or choose another temporary folder in Slicer's settings."),
-        ) from error
+    for _step in departing(array, geometry, path):
+        pass
 
 
 def readMap(path, volumeNode, mapNode):
     """
     Put the voxels of the file into `mapNode`, exactly where `volumeNode` has its own: the same grid, the same parent
-    transform.
+    transform. All at once; `arriving` does it in steps.
 
     :raises XAIError: if the file is damaged, or does not lie on the volume as it is now.
     """
-    import SimpleITK
+    reading = arriving(path, worldGeometry(volumeNode), volumeNode.GetName())
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            place(end.value.image, volumeNode, mapNode)
+            return
 
-    from XAIExplainLib.geometry import Geometry
 
-    try:
-        image = SimpleITK.ReadImage(path)
-    except RuntimeError as error:
-        raise XAIError(_("The engine's map could not be read."), _("Run it again.")) from error
-    spacing, origin, direction = image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-    difference = Geometry(image.GetSize(), spacing, origin, direction).difference(worldGeometry(volumeNode))
+def checkUnmoved(geometry, volumeNode):
+    """
+    :raises XAIError: if the volume does not lie any more where it did, or has other voxels.
+    """
+    difference = geometry.difference(worldGeometry(volumeNode))
     if difference:
-        raise XAIError(
-            _("The map does not lie on the volume {name}: {difference}.").format(
-                name=volumeNode.GetName(), difference=difference),
-            _("The volume was moved or changed while the explanation ran. Run it again."),
-        )
+        raise elsewhere(volumeNode.GetName(), difference)
+
+
+def place(image, volumeNode, mapNode):
+    """Give the map these voxels, where the volume has its own."""
     with slicer.util.NodeModify(mapNode):
-        voxels = SimpleITK.GetArrayViewFromImage(image)
-        slicer.util.updateVolumeFromArray(mapNode, voxels.astype(np.float32, copy=False))
+        mapNode.SetAndObserveImageData(image)
         matrix = vtk.vtkMatrix4x4()
         volumeNode.GetIJKToRASMatrix(matrix)
         mapNode.SetIJKToRASMatrix(matrix)

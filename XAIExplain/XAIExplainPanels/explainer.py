@@ -8,7 +8,9 @@ from slicer.i18n import tr as _
 
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainPanels import channels, exchange, record
+from XAIExplainPanels.arriving import arriving
 from XAIExplainPanels.former import Former
+from XAIExplainPanels.stepwise import Stepwise
 
 GIGABYTE = 1024**3
 
@@ -33,8 +35,9 @@ class Run:
         self.onFinished, self.onFailed, self.onProgress = onFinished, onFailed, onProgress
         self.onPreview = onPreview
         self.drawn = drawn
-        self.former = None  # what the node was before the first preview
+        self.former = None  # what the node was before the first map was put into it
         self.job = None
+        self.answered = False  # the engine has done its part
         self.path = None
         self.done = False
         self.node = None
@@ -44,12 +47,19 @@ class Run:
 
 
 class Explainer:
-    """Runs questions in the engine, one at a time, and puts the maps into the scene."""
+    """
+    Runs questions in the engine, one at a time, and puts the maps into the scene.
 
-    def __init__(self, engine, folder):
+    :param onStrength: called with a map's node and the `Strength` of what was just put into it.
+    """
+
+    def __init__(self, engine, folder, onStrength=None):
         self.engine = engine
         self.folder = folder
+        self.onStrength = onStrength
         self.run = None
+        self._work = Stepwise()
+        self._waiting = None  # a preview that came while another was being read: the event, with a file of our own
 
     @property
     def busy(self):
@@ -76,34 +86,60 @@ class Explainer:
         }  # fmt: skip
         run = Run(question, outputNode or record.findMap(question), **callbacks)
         channels.check(volumeNodes)
-        paths = [self.folder.volumeFile(node) for node in volumeNodes]
-        run.path = self.folder.mapFile()
-        self.run = run
         fields = {"memory": int(memory * GIGABYTE)} if memory else {}
         if run.onPreview and Former.canBeKept(outputNode):
             fields["preview"] = True
-        run.job = self.engine.request(
-            "explain",
-            lambda answer: self._onResult(run, answer),
-            lambda event: self._onError(run, event),
-            lambda event: self._onProgress(run, event),
-            lambda event: self._onPreview(run, event),
-            volumes=paths, model=model, consent=consent, method=method, target=target,
-            parameters=parameters, output=run.path, compressed=False, seed=int(seed), **fields,
-        )  # fmt: skip
+
+        def ask(paths):
+            if run.done:
+                return
+            run.path = self.folder.mapFile()
+            self.run = run
+            run.job = self.engine.request(
+                "explain",
+                lambda answer: self._onResult(run, answer),
+                lambda event: self._onError(run, event),
+                lambda event: self._onProgress(run, event),
+                lambda event: self._onPreview(run, event),
+                volumes=paths, model=model, consent=consent, method=method, target=target,
+                parameters=parameters, output=run.path, compressed=False, seed=int(seed), **fields,
+            )  # fmt: skip
+
+        self.folder.prepare(volumeNodes, ask, lambda error: self._fail(run, error))
+        if not run.done:
+            self.run = run
         return run
 
     def cancel(self):
         """Stop the question that runs; its onFailed is called when the engine has let go."""
-        if self.run is not None and self.run.job is not None:
-            self.engine.cancel(self.run.job)
+        run = self.run
+        if run is None:
+            return
+        if run.answered or run.job is None:  # the map is on its way into the scene, or the volume out of it
+            self._fail(run, CancelledError())
+        else:
+            self.engine.cancel(run.job)
+
+    def finish(self):
+        """Do at once what is left to do with what the engine has sent, for a script that waits."""
+        self.folder.finish()
+        self._work.finish()
+
+    def stop(self):
+        """The module goes: whatever runs ends without a word, and leaves no map that is not finished."""
+        run = self.run
+        if run is not None:
+            self._end(run)
+            if run.former is not None:
+                run.former.restore()
 
     def abandon(self, message="", hint=""):
         """Stop the question that runs and answer it now, because what it was about is gone."""
         run = self.run
         if run is None:
             return
-        self.cancel()
+        if run.job is not None:
+            self.engine.cancel(run.job)
         self._fail(run, XAIError(message, hint) if message else CancelledError())
 
     def onNodeRemoved(self, node):
@@ -126,27 +162,77 @@ class Explainer:
             run.onProgress(event)
 
     def _onPreview(self, run, event):
-        """Put a map that is on its way into the node of the result; one that came too late is left out."""
-        volumeNode = slicer.mrmlScene.GetNodeByID(run.question["volume"])
+        """
+        Put a map that is on its way into the node of the result; one that came too late is left out, and so are those
+        that come faster than they can be read, but for the last.
+        """
+        if run.done or run.answered:
+            return
+        path = event.get("map") or ""
+        own = path[: -len(".nrrd")] + ".taken.nrrd"
+        try:
+            os.replace(path, own)  # the engine's goes when the next one comes
+        except OSError:
+            return
+        event = {**event, "map": own}
+        if self._work.busy:
+            self._removeWaiting()
+            self._waiting = event
+        else:
+            self._work.begin(self._previewing(run, event))
+
+    def _previewing(self, run, event):
+        """As steps: read a preview, show it, and go on with the one that came meanwhile."""
+        while event is not None:
+            try:
+                yield from self._placing(run, event, event["map"])
+            except XAIError:
+                pass  # the next one may be better
+            else:
+                yield
+                if run.onPreview and run.node is not None:
+                    run.onPreview(run.node, event)
+            removeFile(event["map"])
+            event, self._waiting = self._waiting, None
+            yield
+
+    def _placing(self, run, answer, path):
+        """
+        As steps: read a map and put it into the node of the result, in one step, so that a run that ends in the middle
+        finds all or nothing to undo.
+
+        :raises XAIError: if there is no such map, or no volume.
+        """
+        run.node = None
+        volumeNode = self._volume(run)
+        geometry = exchange.worldGeometry(volumeNode)
+        arrived = yield from arriving(path, geometry, volumeNode.GetName())
+        yield
+        volumeNode = self._volume(run)
+        exchange.checkUnmoved(geometry, volumeNode)
         node = slicer.mrmlScene.GetNodeByID(run.outputID) if run.outputID else None
-        if run.done or volumeNode is None or (run.outputID and node is None):
-            return  # a map that the user deleted meanwhile does not come back before the result
+        if run.outputID and node is None:
+            if not run.answered:
+                return  # a map that the user deleted meanwhile does not come back before the result
+            run.former = None
+            run.notes.append(_("The output was deleted meanwhile, so the map is in a new volume."))
         made = node is None
         if made:
-            node = self._makeNode(run, volumeNode, {**event, "display": {}})
-        former = run.former or Former(node, made)
-        try:
-            former.makeRoom()
-            exchange.readMap(event.get("map"), volumeNode, node)
-        except XAIError:
-            if run.former is None:
-                former.restore()
-            return
-        run.former, run.outputID = former, node.GetID()
+            node = self._makeNode(run, volumeNode, answer if run.answered else {**answer, "display": {}})
+        if run.former is None and (made or Former.canBeKept(node)):
+            run.former = Former(node, made)
+        exchange.place(arrived.image, volumeNode, node)
+        if self.onStrength:
+            self.onStrength(node, arrived.strength)
         makeDisplay(node, run.drawn)
-        record.writeRecord(node, volumeNode, run.question, event)
-        if run.onPreview:
-            run.onPreview(node, event)
+        record.writeRecord(node, volumeNode, run.question, answer)
+        run.node, run.outputID = node, node.GetID()
+
+    def _volume(self, run):
+        volumeNode = slicer.mrmlScene.GetNodeByID(run.question["volume"])
+        if volumeNode is None:
+            raise XAIError(_("The volume was deleted while it was being explained."), _("Load it again."))
+        return volumeNode
 
     def _onError(self, run, event):
         if event.get("kind") == "cancelled":
@@ -168,37 +254,25 @@ class Explainer:
 
     def _onResult(self, run, answer):
         if run.done:
-            self._removeFile(run)
+            self._removeFiles(run)
             return
+        run.answered = True
+        self._removeWaiting()
+        self._work.begin(self._finishing(run, answer))
+
+    def _finishing(self, run, answer):
+        """As steps: take the engine's map over."""
         try:
-            run.node = self._receive(run, answer)
+            yield from self._placing(run, answer, answer.get("map") or run.path)
         except XAIError as error:
             self._fail(run, error)
             return
-        run.answer = answer
+        if run.former is not None:
+            yield  # a run that is stopped here can still be undone
+        run.answer, run.former = answer, None
         self._end(run)
         if run.onFinished:
             run.onFinished(run.node, answer)
-
-    def _receive(self, run, answer):
-        volumeNode = slicer.mrmlScene.GetNodeByID(run.question["volume"])
-        if volumeNode is None:
-            raise XAIError(_("The volume was deleted while it was being explained."), _("Load it again."))
-        node = slicer.mrmlScene.GetNodeByID(run.outputID) if run.outputID else None
-        if run.outputID and node is None:
-            run.notes.append(_("The output was deleted meanwhile, so the map is in a new volume."))
-        made = node is None
-        if made:
-            node = self._makeNode(run, volumeNode, answer)
-        try:
-            exchange.readMap(answer.get("map") or run.path, volumeNode, node)
-        except XAIError:
-            if made:
-                slicer.mrmlScene.RemoveNode(node)
-            raise
-        makeDisplay(node, run.drawn)
-        record.writeRecord(node, volumeNode, run.question, answer)
-        return node
 
     def _makeNode(self, run, volumeNode, answer):
         node = slicer.vtkMRMLScalarVolumeNode()
@@ -214,15 +288,29 @@ class Explainer:
         run.done = True
         if self.run is run:
             self.run = None
-        self._removeFile(run)
+            self._work.stop()
+            if run.job is None:
+                self.folder.stop()
+            self._removeWaiting()
+        self._removeFiles(run)
 
-    def _removeFile(self, run):
+    def _removeWaiting(self):
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            removeFile(waiting["map"])
+
+    def _removeFiles(self, run):
         folder, name = os.path.split(run.path or "")
         stem = name[: -len(".nrrd")]
         with contextlib.suppress(OSError):
             for other in os.listdir(folder):
                 if stem and other.startswith(stem):
                     os.remove(os.path.join(folder, other))
+
+
+def removeFile(path):
+    with contextlib.suppress(OSError):
+        os.remove(path)
 
 
 def makeDisplay(node, drawn):

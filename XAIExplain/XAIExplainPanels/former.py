@@ -25,19 +25,11 @@ class Former:
         self.transformID = node.GetTransformNodeID()
         self.matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(self.matrix)
-        self._room = False
 
     @staticmethod
     def canBeKept(node):
         """Whether all that a preview changes can be undone: in no node yet, a map, or a volume without voxels."""
         return node is None or record.isMap(node) or node.GetImageData() is None
-
-    def makeRoom(self):
-        """Give the node voxels of its own, so that the former ones are not written over."""
-        node = slicer.mrmlScene.GetNodeByID(self.nodeID)
-        if node is not None and not self._room and self.image is not None:
-            node.SetAndObserveImageData(vtk.vtkImageData())
-        self._room = True
 
     def restore(self):
         """Undo the previews; nothing happens if the node was deleted, or goes with the scene."""

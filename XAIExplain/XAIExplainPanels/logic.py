@@ -42,10 +42,10 @@ class ExplainLogic:
         self.folder = ExchangeFolder()
         self.catalog = Catalog(self.engine)
         self.models = OwnModels(self.engine, self.catalog, self.folder)
-        self.explainer = Explainer(self.engine, self.folder)
+        self.display = MapDisplay()
+        self.explainer = Explainer(self.engine, self.folder, self.display.know)
         self.targets = Targets(self.folder)
         self.estimator = Estimator(self.engine, self.folder)
-        self.display = MapDisplay()
         self.comparison = Comparison(self.display)
         self.agreement = Agreement(self.engine, self.folder)
         self.curves = Curves(self.engine, self.folder)
@@ -90,6 +90,7 @@ class ExplainLogic:
             return run
         while not run.done:
             self.engine.poll()
+            self.explainer.finish()
             slicer.app.processEvents()
             time.sleep(0.01)
         if run.error is not None:
@@ -157,7 +158,7 @@ class ExplainLogic:
     def cleanup(self):
         """End the engine's process, and remove the files of this session."""
         self.queue.cleanup()
-        self.explainer.run = None
+        self.explainer.stop()
         self.display.forget()
         self.engine.onStateChanged = None
         self.samples.stop()

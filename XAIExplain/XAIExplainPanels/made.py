@@ -106,6 +106,10 @@ class MadeFrom:
         """Put what was made into the node."""
         node.SetAndObservePolyData(made)
 
+    def makeDisplay(self, node):
+        """Give the node a display."""
+        node.CreateDefaultDisplayNodes()
+
     def dress(self, displayNode):
         """Set how the node is shown."""
 
@@ -125,7 +129,7 @@ class MadeFrom:
         self.fill(node, made)
         node.SetAndObserveTransformNodeID(owner.GetTransformNodeID())
         if node.GetDisplayNode() is None:
-            node.CreateDefaultDisplayNodes()
+            self.makeDisplay(node)
         self.dress(node.GetDisplayNode())
         self.follow(owner)
 

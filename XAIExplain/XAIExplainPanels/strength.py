@@ -23,22 +23,46 @@ class Strength:
 
     def __init__(self, mapNode, state=None, values=None):
         array = slicer.util.arrayFromVolume(mapNode).reshape(-1) if values is None else values
+        for _step in self._look(array):
+            pass
         self.state = state or stateOf(mapNode)
+
+    @classmethod
+    def slowly(cls, array):
+        """That of voxels in no node yet, as steps: a generator that returns it. The caller sets its `state`."""
+        self = cls.__new__(cls)
+        self.state = None
+        yield from self._look(array)
+        return self
+
+    def _look(self, array):
         read = np.abs(some(array, READ))
         read = read[(read > 0) & (read < np.inf)]
+        yield
         few = np.sort(some(read, SORTED))
         border = 0.0
         if array.size > SORTED and few.size:
             saying = read.size * array.size / min(array.size, READ)
             border = float(few[int(few.size * max(0.0, 1 - SORTED / saying))]) if saying > SORTED else 0.0
         self._weakest = float(read.min()) if read.size else 0.0
-        self._strong, self._weakCount = strongest(array, border)
+        yield
+        self._strong, self._weakCount, self._ends = yield from strongest(array, border)
+        yield
         self._weak = few[: np.searchsorted(few, border, side="right")] if self._weakCount else few[:0]
         if not self._weak.size:
             self._weakCount = 0
         self._strongSums = np.cumsum(self._strong[::-1], dtype=float)  # of the strongest one, two, three...
         share = self._weakCount / max(1, self._weak.size)
         self._weakSums = self._strongSum + share * np.cumsum(self._weak[::-1], dtype=float)
+
+    @property
+    def peak(self):
+        """
+        Place in the flat array and value of the voxel that speaks most for the answer; of the one that speaks most
+        against it where none speaks for it.
+        """
+        (highest, high), (lowest, low) = self._ends
+        return (highest, high) if high > 0 else (lowest, low)
 
     @property
     def _strongSum(self):
@@ -107,14 +131,25 @@ def above(value, low):
 
 
 def strongest(array, border):
-    """The sizes above the border, sorted, and how many are not above it but not zero either."""
-    found, saying = [], 0
-    for start in range(0, array.size, PIECE):
-        size = np.abs(array[start : start + PIECE])
+    """
+    As steps: the sizes above the border, sorted, how many are not above it but not zero either, and place and value of
+    the highest and of the lowest.
+    """
+    found, saying, ends = [], 0, [(0, -np.inf), (0, np.inf)]
+    for number, start in enumerate(range(0, array.size, PIECE)):
+        piece = array[start : start + PIECE]
+        size = np.abs(piece)
         saying += np.count_nonzero(size > 0)
         found.append(size[size > border])
+        for end, place in enumerate((int(np.argmax(piece)), int(np.argmin(piece)))):
+            value = float(piece[place])
+            if (value > ends[0][1]) if end == 0 else (value < ends[1][1]):
+                ends[end] = (start + place, value)
+        if number % 4 == 3:
+            yield
     strong = np.concatenate(found) if found else np.zeros(0, np.float32)
-    return np.sort(strong[strong < np.inf]), int(saying - strong.size)
+    yield
+    return np.sort(strong[strong < np.inf]), int(saying - strong.size), ends
 
 
 def between(values, place):
@@ -136,17 +171,22 @@ def stateOf(mapNode):
     return (mapNode.GetID(), image.GetMTime(), image.GetPointData().GetScalars().GetMTime())
 
 
-def peakPosition(mapNode):
+def peakPosition(mapNode, strength=None):
     """
     World position (RAS) of the voxel that speaks most for the answer, and its value; of the one that speaks most
     against it where none speaks for it; (None, 0) where the map is zero everywhere.
+
+    :param strength: that of the map as it is now, if it is known: its voxels need not be read again.
     """
     array = slicer.util.arrayFromVolume(mapNode)
-    place = int(np.argmax(array))
-    if array.flat[place] <= 0:
-        place = int(np.argmin(array))
+    if strength is not None:
+        place, value = strength.peak
+    else:
+        place = int(np.argmax(array))
+        if array.flat[place] <= 0:
+            place = int(np.argmin(array))
+        value = float(array.flat[place])
     k, j, i = np.unravel_index(place, array.shape)
-    value = float(array[k, j, i])
     if value == 0:
         return None, 0.0
     matrix = vtk.vtkMatrix4x4()
