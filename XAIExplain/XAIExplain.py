@@ -86,6 +86,7 @@ class XAIExplainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.desk = None
+        self.uiWidget = None
         self.shortcut = None
         self._parameterNode = None
 
@@ -93,8 +94,9 @@ class XAIExplainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the module is opened for the first time, and after a reload."""
         ScriptedLoadableModuleWidget.setup(self)
         from XAIExplainPanels.desk import Desk
+        from XAIExplainPanels.keyboard import Keyboard
 
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/XAIExplain.ui"))
+        uiWidget = self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/XAIExplain.ui"))
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -103,6 +105,7 @@ class XAIExplainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for index, panel in enumerate(self.desk.panels):
             uiWidget.layout().insertWidget(index, panel.widget)
         self.layout.addStretch(1)
+        self.desk.keyboard = Keyboard(self.desk, uiWidget)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -133,6 +136,11 @@ class XAIExplainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if self.logic is not None:
             self.logic.cleanup()
+        if self.uiWidget is not None:  # a reload only hides it, and all that it is connected with would live on
+            self.uiWidget.hide()
+            self.uiWidget.setParent(None)
+            self.uiWidget.deleteLater()
+            self.uiWidget = None
 
     def enter(self):
         """Called each time the module is opened."""

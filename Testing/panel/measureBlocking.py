@@ -136,13 +136,13 @@ def sections(host: Any, desk: Any, meter: Meter) -> None:
         meter.settle(0.2)
 
 
-def everySection(desk: Any) -> list[Any]:
-    """The collapsible sections that are to be seen."""
+def everySection(desk: Any, hidden: bool = False) -> list[Any]:
+    """The collapsible sections; those that are not to be seen now only where they are wanted."""
     import ctk
 
     found = [child for panel in desk.panels for child in panel.widget.findChildren(ctk.ctkCollapsibleButton)]
     found += [panel.widget for panel in desk.panels if isinstance(panel.widget, ctk.ctkCollapsibleButton)]
-    return [section for section in found if section.isVisible()]
+    return [section for section in found if hidden or section.isVisible()]
 
 
 def enlarged(volume: Any, size: int) -> Any:

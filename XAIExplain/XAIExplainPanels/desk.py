@@ -47,6 +47,7 @@ class Desk:
         self.parameterNode = None
         self._refreshing = False
         self._holding = False  # several changes are made, and seen together
+        self.keyboard = None  # the shortcuts, where there is a window
         self._predictNext = False
         self._closed = False
         self._running = None
@@ -99,6 +100,8 @@ class Desk:
             for _round in range(2):
                 for panel in self.panels:
                     panel.refresh()
+            if self.keyboard is not None:
+                self.keyboard.refresh()
         finally:
             self._refreshing = False
         if self._predictNext and self.canPredict():
@@ -373,5 +376,7 @@ class Desk:
 
     def cleanup(self):
         self._closed = True
+        if self.keyboard is not None:
+            self.keyboard.cleanup()
         for panel in self.panels:
             panel.cleanup()

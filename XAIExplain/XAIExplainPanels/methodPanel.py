@@ -5,6 +5,7 @@ import json
 import qt
 import slicer
 
+from XAIExplainPanels.keyboard import tabAfter
 from XAIExplainPanels.methodCard import cardText
 from XAIExplainPanels.methodTree import MethodTree
 from XAIExplainPanels.panel import Panel
@@ -60,6 +61,7 @@ class MethodPanel(Panel):
                                       card.get("presets"))
             self._formOf = card["name"]
             self._holder.addWidget(self.form.widget)
+            tabAfter(self.ui.cardSection, self.form.widget)
         self.form.setChanges(self.allParameters().get(card["name"], {}))
         self.ui.formWidget.visible = bool(card["parameters"])
 

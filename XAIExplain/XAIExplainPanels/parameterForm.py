@@ -76,6 +76,7 @@ class ParameterForm:
             tip = tooltip(declaration)
             label.toolTip = tip
             editor.widget.toolTip = tip
+            editor.widget.accessibleName = parameterTitle(declaration)
             editor.widget.objectName = "parameter_" + declaration["name"]
             layout.addRow(label, editor.widget)
             self.editors[declaration["name"]] = editor

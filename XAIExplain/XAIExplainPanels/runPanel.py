@@ -34,7 +34,7 @@ class RunPanel(Panel):
         self.ui.applyButton.text = _("Cancel") if running else _("Apply")
         self.ui.applyButton.enabled = not self._cancelling if running else not reason
         self.ui.applyButton.toolTip = (
-            _("Stop the explanation.") if running else reason or _("Explain the answer (Ctrl+Shift+E)."))
+            _("Stop the explanation (Escape).") if running else reason or _("Explain the answer (Ctrl+Shift+E)."))
         self.ui.progressBar.visible = running
         message = "<b>{}</b>".format(self._message) if self._isError and self._message else self._message
         # An error stays to be read, with what is missing now; anything else gives way to what is missing.
