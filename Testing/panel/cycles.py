@@ -1,4 +1,6 @@
-"""A user's day in minutes: explain, cancel, close, open, reload; what grows is counted. `python -m Testing.panel.cycles`.
+"""A user's day in minutes, and what grows in it: `python -m Testing.panel.cycles`.
+
+Explain, cancel, compare, report, close, open, reload.
 
 Each cycle is one of a few kinds in turn, with all sections open. After each, the scene is closed and all is counted.
 """
@@ -36,6 +38,7 @@ class Cycles:
         self.panel, self.folder, self.real = panel, folder, real
         self.counts: list[dict[str, int]] = []
         self.rss: list[int] = []
+        self.output: Path | None = None  # where all figures go, after each cycle
         self.methods = ("Grad-CAM", "Occlusion sensitivity" if real else "Occlusion")
 
     def run(self, count: int, warm: int = 7) -> None:
@@ -46,6 +49,8 @@ class Cycles:
             if number >= -1:
                 self.counts.append(leaks.census(self.panel))
                 self.rss.append(leaks.memory())
+                if self.output is not None:
+                    self.output.write_text(json.dumps({"rss": self.rss, "counts": self.counts}))
 
     def grown(self) -> dict[str, tuple[int, int]]:
         """What there was more of at the end of the last round of kinds than in the first: before and after."""
@@ -173,6 +178,7 @@ def main() -> None:
         panel.order = lambda mode: None  # type: ignore[method-assign]
     began = time.time()
     cycles = Cycles(panel, folder, chosen.real)
+    cycles.output = chosen.output
     try:
         cycles.run(chosen.cycles)
     finally:
@@ -182,8 +188,6 @@ def main() -> None:
     print(f"memory: {cycles.rss[0] / 2**20:.0f} to {cycles.rss[-1] / 2**20:.0f} MiB, "
           f"{cycles.growth() / 1024:.0f} KiB a cycle")
     print("last:", cycles.counts[-1])
-    if chosen.output:
-        chosen.output.write_text(json.dumps({"rss": cycles.rss, "counts": cycles.counts}))
     host.quit()
 
 

@@ -81,8 +81,8 @@ def test_every_control_is_reached(panel: Any) -> None:
     for child in root(panel).findChildren(QtWidgets.QWidget):
         usable = isinstance(child, controls) and child.isVisible() and child.isEnabled()
         inner = child.focusProxy() is not None or str(child.objectName).startswith("qt_") \
-            or isinstance(child, (QtWidgets.QScrollBar, QtWidgets.QHeaderView)) or isinstance(child.parent(), QtWidgets.QComboBox) \
-            or isinstance(child.parent(), QtWidgets.QAbstractSpinBox)  # fmt: skip
+            or isinstance(child, (QtWidgets.QScrollBar, QtWidgets.QHeaderView)) \
+            or isinstance(child.parent(), (QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox))  # fmt: skip
         if not usable or inner or child in found:
             continue
         group = [one for one in found if isinstance(one, QtWidgets.QRadioButton) and one.parent() is child.parent()]

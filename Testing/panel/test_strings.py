@@ -53,7 +53,9 @@ def literals(node: ast.AST) -> list[ast.expr]:
 
 
 def nameOf(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 def words(node: ast.expr) -> str:

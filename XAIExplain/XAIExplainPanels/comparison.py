@@ -21,6 +21,7 @@ from XAIExplainPanels.compareLayouts import (
 )
 from XAIExplainPanels.contours import Contours
 from XAIExplainPanels.display import MapDisplay
+from XAIExplainPanels.stepwise import letGo
 from XAIExplainPanels.strength import READ, Strength, peakPosition, some, stateOf
 
 CHOSEN = "XAIExplain.Compared"
@@ -48,6 +49,10 @@ class Comparison:
         self._timer.connect("timeout()", self.settle)
         self._sizes, self._rounds = None, 0
         self.changing = False  # whether views are coming or going, so that what they show is not to be judged
+
+    def close(self):
+        """The module goes."""
+        letGo(self._timer, self.settle)
 
     def maps(self):
         """The maps that the views of the comparison show, in their order; deleted ones are left out."""

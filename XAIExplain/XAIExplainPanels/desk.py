@@ -375,6 +375,8 @@ class Desk:
                     break
 
     def cleanup(self):
+        if self._closed:
+            return
         self._closed = True
         if self.keyboard is not None:
             self.keyboard.cleanup()

@@ -3,6 +3,7 @@
 import qt
 
 from XAIExplainPanels import interpreter
+from XAIExplainPanels.stepwise import letGo
 
 POLL_MILLISECONDS = 50
 
@@ -93,6 +94,12 @@ class Engine:
         self.stop()
         if self._made:
             self._client = None
+
+    def close(self):
+        """End the process; the engine is not asked any more."""
+        self.onStateChanged = None
+        self.stop()
+        letGo(self._timer, self.poll)
 
     def stop(self):
         """End the process and the timer; may be called again."""

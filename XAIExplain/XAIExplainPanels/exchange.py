@@ -125,7 +125,7 @@ class ExchangeFolder:
 
     def remove(self):
         """End all writing, and remove the folder with its files."""
-        self.stop()
+        self._work.close()
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
         self._path = None

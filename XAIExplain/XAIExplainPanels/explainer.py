@@ -132,6 +132,7 @@ class Explainer:
             self._end(run)
             if run.former is not None:
                 run.former.restore()
+        self._work.close()
 
     def abandon(self, message="", hint=""):
         """Stop the question that runs and answer it now, because what it was about is gone."""

@@ -160,7 +160,7 @@ class ExplainLogic:
         self.queue.cleanup()
         self.explainer.stop()
         self.display.forget()
-        self.engine.onStateChanged = None
+        self.comparison.close()
         self.samples.stop()
-        self.engine.stop()
+        self.engine.close()
         self.folder.remove()

@@ -14,6 +14,7 @@ from XAIExplainPanels.compareLayouts import MOST
 from XAIExplainPanels.figuresTable import barsText, tableText
 from XAIExplainPanels.panel import Panel, comboData, fillCombo, selectData
 from XAIExplainPanels.plotLayouts import plotsShown
+from XAIExplainPanels.stepwise import letGo
 from XAIExplainPanels.tableSaving import saveTable
 
 METRICS = "metrics"
@@ -48,7 +49,7 @@ class RegionsPanel(Panel):
         self.ui.barsButton.connect("clicked(bool)", self.onBars)
 
     def cleanup(self):
-        self._timer.stop()
+        letGo(self._timer, self._step)
         self._job = None
         super().cleanup()
 

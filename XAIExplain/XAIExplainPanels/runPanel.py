@@ -5,6 +5,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainPanels.figures import duration, roughly
 from XAIExplainPanels.panel import Panel
+from XAIExplainPanels.stepwise import letGo
 
 CALM = 300  # milliseconds without a change, before the time is estimated
 
@@ -79,7 +80,7 @@ class RunPanel(Panel):
                 count=answer.get("passes") or 0, basis=answer.get("basis") or "")
 
     def cleanup(self):
-        self._timer.stop()
+        letGo(self._timer, self._askForTime)
         super().cleanup()
 
     def onApply(self, checked=False):

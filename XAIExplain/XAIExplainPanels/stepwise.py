@@ -7,6 +7,12 @@ import qt
 SLICE = 0.012  # seconds of work between two looks at the user's clicks
 
 
+def letGo(timer, act):
+    """Stop a timer for good: what it is connected with would live as long as it does, and the other way around."""
+    timer.stop()
+    timer.disconnect("timeout()", act)
+
+
 class Stepwise:
     """Runs one generator, some steps at each turn of the event loop; its `yield`s are where it may pause."""
 
@@ -32,6 +38,11 @@ class Stepwise:
         self._timer.stop()
         if work is not None and not work.gi_running:
             work.close()  # files that it has open
+
+    def close(self):
+        """No more work is ever begun."""
+        self.stop()
+        letGo(self._timer, self._onTimer)
 
     def finish(self):
         """Do the rest at once, for a script that waits."""

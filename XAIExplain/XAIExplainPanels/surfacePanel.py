@@ -4,6 +4,7 @@ import qt
 
 from XAIExplainPanels import record
 from XAIExplainPanels.panel import Panel
+from XAIExplainPanels.stepwise import letGo
 
 WAIT_MILLISECONDS = 120  # so that a slider that is moved does not begin a new surface at every step
 
@@ -37,7 +38,7 @@ class SurfacePanel(Panel):
         self.ui.surfaceLabel.visible = bool(text)
 
     def cleanup(self):
-        self._timer.stop()
+        letGo(self._timer, self.onTimer)
         super().cleanup()
 
     def onTimer(self):
