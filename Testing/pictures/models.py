@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from Testing.demo.panel import MODULE
-from Testing.pictures.compare import few_colors
+from Testing.pictures.display import small
 from Testing.pictures.explore import choose, photograph
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -119,7 +119,7 @@ def quantize(path: Path) -> None:
 
     with Image.open(path) as picture:
         array = np.asarray(picture.convert("RGB"))
-    few_colors(array).save(path, optimize=True)
+    small(array).save(path, optimize=True)
 
 
 if __name__ == "__main__":
