@@ -178,6 +178,16 @@ def test_two_maps_make_two_sheets(panel: Any, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.pdf"]
 
 
+def test_a_page_has_no_legend_of_another_map(panel: Any, tmp_path: Path) -> None:
+    first = shown(panel, "Gradient")
+    alone = panel.logic.reporter.write(str(tmp_path / "alone.html"), [first], in3D=False)
+    panel.chooseMethod("Grad-CAM")
+    panel.apply()  # is shown now, with its legend
+    beside = panel.logic.reporter.write(str(tmp_path / "beside.html"), [first], in3D=False)
+    for wanted, found in zip(*(pictures(Path(path).read_text()) for path in (alone, beside)), strict=True):
+        assert (wanted == found).all()
+
+
 def test_a_page_for_the_printer_fits_a_sheet(panel: Any) -> None:
     from XAIExplainPanels import printing, reportPage
 

@@ -54,14 +54,16 @@ def photograph(views, display, mapNode, settings, in3D=True):
     mode = "map" if settings.viewMode == "map" else "overlay"
     display.update(mapNode, Overridden(settings, viewMode=mode, legendVisible=False))
     finish(display)
+    others = [other for other in maps() if other.GetID() != mapNode.GetID()]
+    for other in others:
+        hideLegend(display, other)
     position, _value = peakPosition(mapNode)
     opacity = 1.0 if mode == "map" else settings.opacity
     pictures = [_slice(views.sliceWidget(name), mapNode, mode, opacity, position) for name in SLICES]
     view = views.threeDView() if in3D and position is not None else None
     if view is not None:
-        for other in maps():
-            if other.GetID() != mapNode.GetID():
-                hideIn3D(display, other)
+        for other in others:
+            hideIn3D(display, other)
         display.update(mapNode, Overridden(
             settings, viewMode="overlay", legendVisible=False, renderedIn3D=True, anatomyIn3D=True))
         finish(display)
@@ -73,6 +75,13 @@ def finish(display):
     """Let the display make what it makes in steps."""
     while display.step():
         settle()
+
+
+def hideLegend(display, mapNode):
+    """Let the color legend of another map, which would stand for the wrong colors, not be in the picture."""
+    for node in display.companions(mapNode):
+        if node.IsA("vtkMRMLColorLegendDisplayNode"):
+            node.SetVisibility(False)
 
 
 def hideIn3D(display, mapNode):
