@@ -147,8 +147,8 @@ def test_progress_and_cancel(panel: Any, curves: Any) -> None:
     panel.order("slow")
     panel.host.click(curves.ui.curvesButton)
     assert curves.ui.curvesButton.text == "Cancel" and curves.ui.curvesProgressBar.isVisible()
-    panel.wait(lambda: "left" in curves.ui.curvesMessageLabel.text, "no progress")
-    assert curves.ui.curvesProgressBar.value > 0
+    panel.wait(lambda: curves.ui.curvesProgressBar.value > 0, "no progress")
+    assert "left" in curves.ui.curvesMessageLabel.text
     panel.host.click(curves.ui.curvesButton)
     panel.wait(lambda: not panel.logic.curves.busy, "it does not stop")
     assert "Cancelled" in curves.ui.curvesMessageLabel.text and layout() == before
