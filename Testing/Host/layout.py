@@ -376,6 +376,7 @@ class LayoutManager(QtCore.QObject):
         widget.setParent(None)
         widget.sliceController().letGo()
         widget.sliceView().finalize()
+        widget.sliceView().release()
         widget.sliceLogic().SetMRMLScene(None)
         self._scene.applicationLogic.GetSliceLogics().RemoveItem(widget.sliceLogic())
         widget.deleteLater()

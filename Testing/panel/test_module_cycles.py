@@ -26,7 +26,7 @@ def test_nothing_is_left_of_a_hundred_cycles(panel: Any, tmp_path: Path) -> None
     cycles = Cycles(panel, tmp_path)
     cycles.run(100, warm=2 * ROUND)
     assert cycles.grown() == {}
-    assert cycles.growth() < 0.75 * MEBIBYTE, [size // MEBIBYTE for size in cycles.rss]
+    assert cycles.growth() < 1.25 * MEBIBYTE, [size // MEBIBYTE for size in cycles.rss]
 
 
 def test_a_leak_is_seen(panel: Any, tmp_path: Path) -> None:

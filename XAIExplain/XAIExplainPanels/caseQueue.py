@@ -9,6 +9,7 @@ from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainPanels import caseTable
 from XAIExplainPanels.caseItems import DONE, FAILED, RUNNING, WAITING, caseOf
 from XAIExplainPanels.caseOutcome import failureOf, outcomeOf
+from XAIExplainPanels.stepwise import letGo
 
 NEXT_MILLISECONDS = 10  # between two cases, so that the window answers
 AGAIN_MILLISECONDS = 250  # until it is looked again whether another explanation is over
@@ -147,6 +148,7 @@ class CaseQueue:
     def cleanup(self):
         self.onChanged = self.onEnd = None
         self.stop()
+        letGo(self._timer, self._next)
 
     # How far it is
 

@@ -52,7 +52,7 @@ class CasesPanel(Panel):
             button.connect("clicked(bool)", act)
 
     def cleanup(self):
-        self.frames.stop()
+        self.frames.close()
         super().cleanup()
 
     # What is seen

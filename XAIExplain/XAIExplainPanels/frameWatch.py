@@ -5,6 +5,7 @@ import slicer
 import vtk
 
 from XAIExplainPanels import sequences
+from XAIExplainPanels.stepwise import letGo
 
 CALM = 40  # milliseconds after a frame, so that a fast player is not held up
 
@@ -26,6 +27,7 @@ class FrameWatch:
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(CALM)
+        self._onFrame = onFrame
         self._timer.connect("timeout()", onFrame)
 
     def watch(self, mapNode):
@@ -44,6 +46,12 @@ class FrameWatch:
         if browserNode is not None:
             self._browserID = browserID
             self._tag = browserNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified)
+
+    def close(self):
+        """Stop watching for good."""
+        self.stop()
+        letGo(self._timer, self._onFrame)
+        letGo(self._looking, self._look)
 
     def stop(self):
         """Watch nothing."""

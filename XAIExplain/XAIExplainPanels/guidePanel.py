@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from XAIExplainLib.errors import XAIError
 from XAIExplainPanels.panel import Panel
 from XAIExplainPanels.reportPanel import FOLDER_SETTING
+from XAIExplainPanels.stepwise import letGo
 
 DONE, CURRENT, OPEN = "\u2713", "\u25cf", "\u25cb"
 GREEN, ORANGE, DIM = "#2f9e44", "#d9822b", "#8a929a"  # to be read on light and on dark
@@ -142,7 +143,7 @@ class GuidePanel(Panel):
         self._timer.start()
 
     def cleanup(self):
-        self._timer.stop()
+        letGo(self._timer, self._scroll)
         super().cleanup()
 
     def _scroll(self):

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from XAIExplainPanels.guidePanel import SETTLE_MILLISECONDS, scrollTo
 from XAIExplainPanels.panel import Panel
+from XAIExplainPanels.stepwise import letGo
 
 
 class WorkshopPanel(Panel):
@@ -19,7 +20,7 @@ class WorkshopPanel(Panel):
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(SETTLE_MILLISECONDS)
-        self._timer.connect("timeout()", lambda: scrollTo(self.widget))
+        self._timer.connect("timeout()", self._scroll)
         self.ui.workshopSection.connect("contentsCollapsed(bool)", self.onCollapsed)
         self.ui.startButton.connect("clicked(bool)", self.onStart)
         self.ui.anewButton.connect("clicked(bool)", self.onAnew)
@@ -45,8 +46,11 @@ class WorkshopPanel(Panel):
         self.ui.anewButton.visible = begun
 
     def cleanup(self):
-        self._timer.stop()
+        letGo(self._timer, self._scroll)
         super().cleanup()
+
+    def _scroll(self):
+        scrollTo(self.widget)
 
     def onCollapsed(self, collapsed):
         """A section at the lower end of the panel would open where nobody sees it."""
