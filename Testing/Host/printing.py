@@ -14,6 +14,12 @@ _OFFERED = {
     "connect", "disconnect", "property", "setProperty",
 }  # fmt: skip
 
+# What Qt itself looks for, before it draws: a substitute could have methods of its own of these names.
+_ASKED_BY_QT = {
+    "initPainter", "metric", "redirected", "sharedPainter", "paintEngine", "devType", "setPageRanges", "event",
+    "eventFilter", "timerEvent", "childEvent", "customEvent", "connectNotify", "disconnectNotify",
+}  # fmt: skip
+
 
 class PdfWriter(QtGui.QPdfWriter):
     """A PDF to paint on."""
@@ -26,7 +32,7 @@ class PdfWriter(QtGui.QPdfWriter):
         super().__init__(target)
 
     def __getattribute__(self, name):
-        if name[0] != "_" and name not in _OFFERED and name != "IS_SUBSTITUTE":
+        if name[0] != "_" and name not in _OFFERED | _ASKED_BY_QT and name != "IS_SUBSTITUTE":
             raise AttributeError(f"'QPdfWriter' object has no attribute '{name}' in PythonQt for both Qt 5 and Qt 6")
         return super().__getattribute__(name)
 

@@ -224,9 +224,12 @@ class FakeEngine:
         answer = SimpleITK.GetImageFromArray(values)
         answer.CopyInformation(image)
         SimpleITK.WriteImage(answer, request["output"])
-        title = next(card["title"] for card in CARDS if card["name"] == request["method"])
+        card = next(card for card in CARDS if card["name"] == request["method"])
+        title = card["title"]
+        defaults = {one["name"]: one["default"] for one in card["parameters"]}
         return {
             "map": request["output"], "record": request["output"], "prediction": PREDICTION,
+            "parameters": {**defaults, **request["parameters"]},
             "diagnostics": {"score": 2.0, "seconds": 0.1, "peak_bytes": 2**30, "completeness_error": 0.01,
                             "warnings": ["It is a test."]},
             "display": {"minimum": float(values.min()), "maximum": float(values.max()), "p01": 0.0, "p50": 0.0,

@@ -36,6 +36,8 @@ class ReportPanel(Panel):
     def refresh(self):
         mapNodes = [node for node in record.maps() if stateOf(node) is not None]
         self.widget.visible = bool(mapNodes)
+        if not mapNodes:
+            self.ui.writtenLabel.visible = False  # what was written was of another scene
         rows = [(node.GetID(), node.GetName(), self._isTicked(node)) for node in mapNodes]
         if rows != self._listed:
             self._listed = rows
