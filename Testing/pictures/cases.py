@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from Testing.demo.panel import MODULE
-from Testing.pictures.compare import FOLDER, few_colors, photograph
+from Testing.pictures.compare import few_colors, photograph
+from Testing.pictures.studio import FOLDER, studio
 
 CASES = Path(__file__).resolve().parents[2] / "Resources" / "cases"
 UPTAKE = (0.0, 0.2, 0.4, 0.7, 1.0)
@@ -25,17 +24,12 @@ def main(folder: Path = FOLDER) -> None:
     folder : Path
         Where they go.
     """
-    from Testing.Host import Host
-
     home = Path(tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
-    host = Host(size=(1366, 768), home=home)
-    import slicer
+    with studio(home) as (host, widget):
+        import slicer
 
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
-    widget = host.loadModule(MODULE)
-    desk = widget.desk
-    ui, queue = desk.cases.ui, widget.logic.queue
-    try:
+        desk = widget.desk
+        ui, queue = desk.cases.ui, widget.logic.queue
         host.wait(lambda: desk.model.info is not None or desk.engineError(), 120, "the engine does not start")
         host.clickRow(desk.method.ui.methodTree, "LRP (relevance)")
         combo = desk.target.ui.targetComboBox
@@ -85,9 +79,6 @@ def main(folder: Path = FOLDER) -> None:
             host.wait(lambda: not desk.logic.display.pending, 30, "it is not drawn")
             views.append((host.captureView("Red"), browser.GetMasterSequenceNode().GetNthIndexValue(frame), outcome))
         few_colors(np.asarray(strip(views))).save(folder / "tutorial-cases-4.png", optimize=True)
-    finally:
-        widget.cleanup()
-        host.quit()
 
 
 def uptake() -> Any:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from Testing.demo.panel import MODULE, explain_in
+from Testing.demo.panel import explain_in
+from Testing.pictures.studio import FOLDER, studio
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 GRAYS = 48
 METHODS = ("Grad-CAM", "Gradient x input", "LRP (relevance)", "Occlusion sensitivity")
 
@@ -25,17 +23,11 @@ def main(folder: Path = FOLDER) -> None:
     folder : Path
         Where they go.
     """
-    from Testing.Host import Host
+    with studio() as (host, widget):
+        import qt
 
-    host = Host(size=(1366, 768), home=tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
-    import qt
-    import slicer
-
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
-    widget = host.loadModule(MODULE)
-    desk = widget.desk
-    compare, regions = desk.compare.ui, desk.regions.ui
-    try:
+        desk = widget.desk
+        compare, regions = desk.compare.ui, desk.regions.ui
         explain_in(host, widget, "enhancing-ring", METHODS[0], "lesion (together)")
         host.click(desk.displayPanel.ui.renderCheckBox)
         for method in METHODS[1:]:
@@ -69,9 +61,6 @@ def main(folder: Path = FOLDER) -> None:
         host.click(regions.statisticsButton)
         host.wait(lambda: regions.saveRegionsButton.visible, 60, "there are no figures")
         photograph(host, folder / "tutorial-compare-3.png", regions.regionsSection)
-    finally:
-        widget.cleanup()
-        host.quit()
 
 
 def photograph(host: Any, path: Path, top: Any) -> None:

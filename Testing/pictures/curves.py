@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from Testing.demo.panel import MODULE, explain_in
-from Testing.pictures.compare import FOLDER, photograph
+from Testing.demo.panel import explain_in
+from Testing.pictures.compare import photograph
+from Testing.pictures.studio import FOLDER, studio
 
 METHODS = ("LRP (relevance)", "Grad-CAM", "Gradient (saliency)")
 
@@ -21,16 +20,9 @@ def main(folder: Path = FOLDER) -> None:
     folder : Path
         Where they go.
     """
-    from Testing.Host import Host
-
-    host = Host(size=(1366, 768), home=tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
-    import slicer
-
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
-    widget = host.loadModule(MODULE)
-    desk = widget.desk
-    compare, regions, curves = desk.compare.ui, desk.regions.ui, desk.compare.curves.ui
-    try:
+    with studio() as (host, widget):
+        desk = widget.desk
+        compare, regions, curves = desk.compare.ui, desk.regions.ui, desk.compare.curves.ui
         explain_in(host, widget, "enhancing-ring", METHODS[0], "lesion (together)")
         for method in METHODS[1:]:
             host.clickRow(desk.method.ui.methodTree, method)
@@ -50,9 +42,6 @@ def main(folder: Path = FOLDER) -> None:
         host.click(regions.barsButton)
         lookAtTheLesion(host, desk)
         photograph(host, folder / "tutorial-compare-5.png", regions.regionsSection)
-    finally:
-        widget.cleanup()
-        host.quit()
 
 
 def lookAtTheLesion(host: Any, desk: Any) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from Testing.demo.panel import MODULE, explain_in
-
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
+from Testing.demo.panel import explain_in
+from Testing.pictures.studio import FOLDER, studio
 
 
 def main(folder: Path = FOLDER) -> None:
@@ -23,14 +21,7 @@ def main(folder: Path = FOLDER) -> None:
     folder : Path
         Where they go.
     """
-    from Testing.Host import Host
-
-    host = Host(size=(1366, 768), home=tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
-    import slicer
-
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
-    widget = host.loadModule(MODULE)
-    try:
+    with studio() as (host, widget):
         explain_in(host, widget, "enhancing-ring", "LRP (relevance)", "lesion (together)")
         display, surfaces = widget.desk.displayPanel.ui, widget.desk.surfaces.ui
         if display.renderCheckBox.checked:
@@ -51,9 +42,6 @@ def main(folder: Path = FOLDER) -> None:
         host.click(display.renderCheckBox)
         host.click(surfaces.anatomyCheckBox)
         photograph(host, widget, folder / "tutorial-display-3.png", top=display.displaySection, turned=True)
-    finally:
-        widget.cleanup()
-        host.quit()
 
 
 def photograph(host: Any, widget: Any, path: Path, top: Any, turned: bool = False) -> None:

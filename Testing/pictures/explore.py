@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from Testing.demo.panel import MODULE
 from Testing.pictures.compare import few_colors
+from Testing.pictures.studio import FOLDER, studio
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 CASE = "enhancing-ring"
 LESION = (27.0, -65.0, -22.0)  # RAS
 
@@ -26,15 +23,8 @@ def main(folder: Path = FOLDER) -> None:
     folder : Path
         Where they go.
     """
-    from Testing.Host import Host
-
-    host = Host(size=(1366, 768), home=tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
-    import slicer
-
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
-    widget = host.loadModule(MODULE)
-    desk = widget.desk
-    try:
+    with studio() as (host, widget):
+        desk = widget.desk
         host.wait(lambda: CASE in desk.catalog.cases or desk.engineError(), 120, "the engine does not start")
         combo = desk.case.ui.exampleComboBox
         title = desk.catalog.cases[CASE]["title"]
@@ -64,9 +54,6 @@ def main(folder: Path = FOLDER) -> None:
         host.click(desk.run.ui.applyButton)
         host.wait(lambda: not widget.logic.busy, 300, "the run does not end")
         photograph(host, folder / "tutorial-explore-3.png", desk.target.widget)
-    finally:
-        widget.cleanup()
-        host.quit()
 
 
 def choose(host: Any, combo: Any, beginning: str) -> None:

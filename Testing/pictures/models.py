@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
-from Testing.demo.panel import MODULE
 from Testing.pictures.display import small
 from Testing.pictures.explore import choose, photograph
+from Testing.pictures.studio import FOLDER, studio
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 CASE = "enhancing-ring"
 
 
@@ -24,17 +22,10 @@ def main(folder: Path = FOLDER) -> None:
     folder : Path
         Where they go.
     """
-    from Testing.Host import Host
-
     home = Path(tempfile.mkdtemp(prefix="study-"))
     networks = make_networks(home)
-    host = Host(size=(1366, 768), home=home / "host")
-    import slicer
-
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
-    widget = host.loadModule(MODULE)
-    desk = widget.desk
-    try:
+    with studio(home / "host") as (host, widget):
+        desk = widget.desk
         host.wait(lambda: CASE in desk.catalog.cases or desk.engineError(), 120, "the engine does not start")
         combo = desk.case.ui.exampleComboBox
         title = desk.catalog.cases[CASE]["title"]
@@ -71,9 +62,6 @@ def main(folder: Path = FOLDER) -> None:
         host.wait(lambda: not widget.logic.busy, 300, "the run does not end")
         combo = desk.modelPanel.ui.modelComboBox
         photograph(host, folder / "tutorial-models-3.png", desk.modelPanel.widget, popup=combo)
-    finally:
-        widget.cleanup()
-        host.quit()
     for number in (1, 2, 3):
         quantize(folder / f"tutorial-models-{number}.png")
 

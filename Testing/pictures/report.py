@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-IMAGES = ROOT / "docs" / "images"
-MODULE = ROOT / "XAIExplain" / "XAIExplain.py"
+from Testing.demo.panel import explain_in
+from Testing.pictures.studio import FOLDER, studio
+
 CASE = "enhancing-ring"
 
 
-def main(folder: Path = IMAGES) -> None:
+def main(folder: Path = FOLDER) -> None:
     """Make all three.
 
     Parameters
@@ -21,17 +20,10 @@ def main(folder: Path = IMAGES) -> None:
     folder : Path
         Where they go.
     """
-    from Testing.demo.panel import explain_in
-    from Testing.Host import Host
-
     home = Path(tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
-    host = Host(size=(1366, 768), home=home)
-    import qt
-    import slicer
+    with studio(home) as (host, widget):
+        import qt
 
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
-    widget = host.loadModule(MODULE)
-    try:
         explain_in(host, widget, CASE, "LRP (relevance)", "lesion (together)")
         desk = widget.desk
         host.clickRow(desk.method.ui.methodTree, "Grad-CAM")
@@ -56,9 +48,6 @@ def main(folder: Path = IMAGES) -> None:
         host.wait(lambda: desk.setup.ui.selfTestButton.enabled, 120, "the self-test does not end")
         host.window.modulePanel().scrollArea().ensureWidgetVisible(desk.setup.ui.selfTestLabel)
         save(host.screenshot()[:, :490], folder / "tutorial-report-3.png")
-    finally:
-        widget.cleanup()
-        host.quit()
 
 
 def sheet(logic: Any, mapNode: Any, scale: float = 1.3) -> Any:

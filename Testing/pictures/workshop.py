@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from Testing.demo.panel import MODULE
 from Testing.panel.student import Student
 from Testing.pictures.compare import few_colors
+from Testing.pictures.studio import studio
 from Testing.workshop_page import PICTURES, ROOT, TIMES
 
 
@@ -24,21 +23,14 @@ def main(folder: Path = ROOT / "docs" / "images") -> None:
     folder : Path
         Where the pictures go.
     """
-    from Testing.Host import Host
-
     home = Path(tempfile.mkdtemp(prefix="xaiexplain-pictures-"))
     os.environ["XAI_CACHE"] = str(home / "graphs")  # as on a computer that has never seen these networks
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()}, {cores} core{'s' if cores != 1 else ''} of {processor()}"
-    host = Host(size=(1366, 768), home=home)
-    import slicer
-
-    slicer.app.settings().setValue("XAIExplain/Interpreter", sys.executable)
     began = time.monotonic()
-    widget = host.loadModule(MODULE)
-    desk = widget.desk
-    seconds = {}
-    try:
+    with studio(home) as (host, widget):
+        desk = widget.desk
+        seconds = {}
         host.wait(lambda: desk.model.info is not None or desk.engineError(), 120, "the engine does not start")
         start = time.monotonic() - began
         student = Student(host, home)
@@ -59,9 +51,6 @@ def main(folder: Path = ROOT / "docs" / "images") -> None:
                 few_colors(host.screenshot()).save(folder / f"workshop-{step.key}.png", optimize=True)
             if desk.guide.ui.nextButton.enabled:
                 host.click(desk.guide.ui.nextButton)
-    finally:
-        widget.cleanup()
-        host.quit()
     if hasattr(os, "getloadavg"):
         machine += f", on which {os.getloadavg()[1]:.0f} programs were busy on average"
     about = {"machine": machine, "start": round(start, 1), "seconds": seconds}
