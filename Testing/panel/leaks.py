@@ -32,7 +32,7 @@ def census(panel: Any) -> dict[str, int]:
     panel.host.processEvents()
     gc.collect()
     panel.host.processEvents()
-    ours = Counter(type(thing).__module__.split(".")[0] for thing in gc.get_objects())
+    ours = Counter(str(type(thing).__module__).split(".")[0] for thing in gc.get_objects())
     widgets = QtWidgets.QApplication.allWidgets()
     window = panel.host.window
     return {

@@ -212,6 +212,7 @@ def test_what_can_go_away_in_the_middle(cases: Any, what: str) -> None:  # noqa:
     if what == "scene":
         cases.host.closeScene()
     elif what == "engine":
+        cases.wait(lambda: cases.logic.engine.ready, "no engine")
         cases.order("")
         os.kill(cases.logic.engine.ready["pid"], signal.SIGKILL)
     else:
