@@ -72,19 +72,27 @@ def test(words):
     check_libraries()
     ensure_environment()
     failed = []
-    # The window's tests have a process of their own: Qt and VTK leave objects behind whose end crashes other tests.
+    # The window's tests have a process of their own, beside the others: what Qt and VTK leave behind crashes those.
     window = ["Testing/Host", "Testing/panel"]
     options = [word for word in words if word.startswith("-")]
-    chosen = [["pytest"] + words] if options != words else [
-        ["pytest"] + options + window,
-        ["pytest"] + options + ["Testing"] + ["--ignore=" + folder for folder in window],
-    ]
-    for name, command in [
-        ("ruff", ["ruff", "check", "."]), ("mypy", ["mypy", "XAIExplainLib"]), *(("pytest", one) for one in chosen),
-    ]:
-        print("== " + " ".join(command), flush=True)
-        if call([PYTHON, "-m"] + command, cwd=ROOT):
-            failed.append(name)
+    beside = aside([PYTHON, "-m", "pytest"] + options + window, ROOT) if options == words else None
+    others = ["Testing"] + ["--ignore=" + folder for folder in window]
+    try:
+        for name, command in (
+            ("ruff", ["ruff", "check", "."]),
+            ("mypy", ["mypy", "XAIExplainLib"]),
+            ("pytest", ["pytest"] + words + (others if beside else [])),
+        ):
+            print("== " + " ".join(command), flush=True)
+            if call([PYTHON, "-m"] + command, cwd=ROOT):
+                failed.append(name)
+        if beside:
+            print("== pytest " + " ".join(options + window), flush=True)
+            if beside.result():
+                failed.append("pytest of the window")
+    finally:
+        if beside:
+            beside.stop()
     if failed:
         print("xai.py test: failed: " + ", ".join(failed), file=sys.stderr)
     return 1 if failed else 0
@@ -340,6 +348,37 @@ def call(command, cwd=None):
     if interrupted:
         raise KeyboardInterrupt
     return 128 - status if status < 0 else status
+
+
+class aside:
+    """Run `command` at the same time as others; what it prints is kept until its result is asked for."""
+
+    def __init__(self, command, cwd):
+        import subprocess
+        import tempfile
+
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env=environment(), stdout=self.output, stderr=subprocess.STDOUT
+        )
+
+    def result(self):
+        """Wait, print, and return the exit status."""
+        import shutil
+
+        status = self.process.wait()
+        self.output.seek(0)
+        sys.stdout.flush()
+        shutil.copyfileobj(self.output, getattr(sys.stdout, "buffer", sys.stdout))
+        sys.stdout.flush()
+        return 128 - status if status < 0 else status
+
+    def stop(self):
+        """End it, if it has not ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
 
 
 def become(command):

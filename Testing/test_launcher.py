@@ -118,6 +118,20 @@ def test_test_runs_every_check_and_fails_if_one_does(ready, monkeypatch, capfd):
     assert lines == ["-m ruff check .", "-m mypy XAIExplainLib", "-m pytest --full -k word"]
 
 
+@posix
+def test_the_windows_tests_run_beside_the_others_and_are_told_last(ready, monkeypatch, capfd):
+    monkeypatch.setattr(ready, "check_libraries", lambda: None)
+    assert ready.main(["test", "--full"]) == 1
+    said = capfd.readouterr()
+    lines = [line.split("|")[-1] for line in said.out.splitlines() if "|" in line]
+    assert lines == [
+        "-m ruff check .", "-m mypy XAIExplainLib",
+        "-m pytest --full Testing --ignore=Testing/Host --ignore=Testing/panel",
+        "-m pytest --full Testing/Host Testing/panel",
+    ]  # fmt: skip
+    assert "pytest of the window" in said.err
+
+
 @pytest.mark.parametrize("version", [(3, 9, 2), (3, 10, 0), (3, 99, 0)])
 def test_another_python_is_refused_with_the_one_that_is_wanted(xai, monkeypatch, version):
     Version = namedtuple("Version", "major minor micro")
