@@ -7,7 +7,8 @@ import os
 import sys
 from typing import Any
 
-BIG = 1 << 28  # bytes of a value from which holes matter more than the time to fetch them again, page by page
+BIG = 1 << 26  # bytes of a value that leaves holes which others do not fill
+HOLES = 1 << 26  # bytes of such values after which what was freed is given back
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _SETTINGS = {_MMAP_THRESHOLD: (1 << 31) - 1, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 1 << 28}
 
@@ -39,7 +40,20 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def release_after(value: Any) -> None:
-    """Return what has been freed to the system, where `value` is so large a tensor that the holes would be too."""
-    if getattr(value, "nbytes", 0) >= BIG and getattr(value, "is_cpu", False):
-        give_memory_back()
+class Holes:
+    """Gives what a run frees back to the system before its holes add up, and not after each value.
+
+    Fetched again page by page, a value of 64 MiB costs more than most operations on it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = 0
+
+    def after(self, value: Any) -> None:
+        """Count `value`, which has just been made, if it is large enough to leave a hole of its own."""
+        size = getattr(value, "nbytes", 0) if getattr(value, "is_cpu", False) else 0
+        if size >= BIG:
+            self._waiting += size
+        if self._waiting >= HOLES:
+            give_memory_back()
+            self._waiting = 0

@@ -157,3 +157,67 @@ def test_the_complex_numbers_of_a_fourier_layer_are_on_the_path():
     graph = graph_of("spectral")
     path = graph.between(graph.input, graph.output)
     assert {"fft_rfftn", "fft_irfftn"} <= {graph.operations[name] for name in path if name != graph.input}
+
+
+class Meeting(torch.nn.Module):
+    """One value goes on in three ways, past rectifiers and norms that write over what nobody else has."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(5)
+        self.first, self.second = torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.Conv3d(4, 4, 3, padding=1)
+        self.norm, self.other = torch.nn.BatchNorm3d(4), torch.nn.BatchNorm3d(4)
+        self.end = torch.nn.Linear(4, 2)
+        for norm in (self.norm, self.other):
+            torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.running_mean)
+        self.eval()
+
+    def forward(self, x):
+        one = torch.relu(self.norm(self.first(x)))
+        two = torch.relu(self.other(self.second(one)))
+        return self.end(torch.relu(torch.relu(one + two) + one).mean((2, 3, 4)))
+
+
+def test_nothing_that_somebody_else_has_is_written_over():
+    network = Meeting().double()
+    x = torch.randn(2, 1, 6, 7, 5, dtype=torch.float64)
+    graph = export(network, x)
+    leaf = x.clone().requires_grad_()
+    output = network(leaf)
+    seed = torch.randn_like(output)
+    (wanted,) = torch.autograd.grad(output, leaf, seed)
+    for watched in (False, True):
+        plan, given, seen = planned(graph, DERIVATIVES, graph.input), seed.clone(), []
+
+        def visit(name, cotangent, seen=seen):
+            if isinstance(cotangent, torch.Tensor):
+                seen.append((cotangent, cotangent.clone()))
+
+        values = plan.forth(graph, x)
+        found = walk(graph, DERIVATIVES, values, given, graph.input, plan.path, visit=visit if watched else None)
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
+        assert torch.equal(given, seed)
+        assert all(torch.equal(now, then) for now, then in seen) and bool(seen) == watched
+
+
+def test_rectifiers_and_norms_write_over_what_a_convolution_made():
+    """Without a visitor the cotangents of a chain lie in one place; that is what the row `fresh` is for."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 3, 3), torch.nn.BatchNorm3d(3), torch.nn.ReLU(), torch.nn.Conv3d(3, 2, 3)
+    ).double().eval()  # fmt: skip
+    x = torch.randn(1, 1, 7, 7, 7, dtype=torch.float64)
+    graph, places = export(network, x), []
+
+    def watched(rule):
+        def apply(step, cotangent):
+            given = rule.apply(step, cotangent)
+            places.extend(part.data_ptr() for part in given.values())
+            return given
+
+        return Rule(apply, rule.inputs, rule.output, rule.fits, rule.forth, rule.share, rule.fresh)
+
+    table = DERIVATIVES.with_rows("watched", {name: watched(rule) for name, rule in DERIVATIVES.rules.items()})
+    plan = planned(graph, table, graph.input)
+    values = plan.forth(graph, x)
+    walk(graph, table, values, torch.ones_like(values[graph.output]), graph.input, plan.path)
+    assert len(set(places[:-1])) == 1, "the convolution's, the rectifier's and the norm's"

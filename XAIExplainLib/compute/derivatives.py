@@ -111,7 +111,8 @@ def relu_forth(node: torch.fx.Node, values: dict[str, Any], over: bool) -> tuple
 
 
 def _relu(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {step.tensors()[0].name: cotangent * unpacked(step.saved, cotangent.shape)}
+    mask = unpacked(step.saved, cotangent.shape)
+    return {step.tensors()[0].name: cotangent.mul_(mask) if step.owned else cotangent * mask}
 
 
 def _max_pool_forth(node: torch.fx.Node, values: dict[str, Any], over: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,9 +139,10 @@ def _batch_norm(weight: int, mean: int, epsilon: int) -> Rule:
         scale = torch.rsqrt(step.argument(mean + 1) + step.argument(epsilon))
         if step.argument(weight) is not None:
             scale = scale * step.argument(weight)
-        return {step.tensors()[0].name: given * scale.reshape(1, -1, *[1] * (given.dim() - 2))}
+        scale = scale.reshape(1, -1, *[1] * (given.dim() - 2))
+        return {step.tensors()[0].name: given.mul_(scale) if step.owned else given * scale}
 
-    return Rule(apply)
+    return Rule(apply, fresh=True)
 
 
 def _add(step: Step, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -216,13 +218,13 @@ DERIVATIVES = Table(
     "The gradient",
     {
         "getitem": Rule(_getitem),
-        "conv1d": Rule(_convolution, fits=_constant_weight),
-        "conv2d": Rule(_convolution, fits=_constant_weight),
-        "conv3d": Rule(_convolution, fits=_constant_weight),
-        "linear": Rule(_linear, fits=_constant_weight),
-        "relu": Rule(_relu, forth=relu_forth, share=1 / 8),
-        "max_pool2d": Rule(_max_pool, fits=_ordinary_pool, forth=_max_pool_forth, share=4.0),
-        "max_pool3d": Rule(_max_pool, fits=_ordinary_pool, forth=_max_pool_forth, share=4.0),
+        "conv1d": Rule(_convolution, fits=_constant_weight, fresh=True),
+        "conv2d": Rule(_convolution, fits=_constant_weight, fresh=True),
+        "conv3d": Rule(_convolution, fits=_constant_weight, fresh=True),
+        "linear": Rule(_linear, fits=_constant_weight, fresh=True),
+        "relu": Rule(_relu, forth=relu_forth, share=1 / 8, fresh=True),
+        "max_pool2d": Rule(_max_pool, fits=_ordinary_pool, forth=_max_pool_forth, share=4.0, fresh=True),
+        "max_pool3d": Rule(_max_pool, fits=_ordinary_pool, forth=_max_pool_forth, share=4.0, fresh=True),
         "_native_batch_norm_legit_no_training": _batch_norm(weight=1, mean=3, epsilon=6),
         "batch_norm": _batch_norm(weight=1, mean=3, epsilon=7),
         "add": Rule(_add),

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from XAIExplainLib.allocator import release_after
+from XAIExplainLib.allocator import Holes
 from XAIExplainLib.compute.exported import Parts, first_line, parts_of
 from XAIExplainLib.compute.fast import FAST, FRESH
 from XAIExplainLib.errors import XAIError
@@ -159,6 +159,7 @@ class Graph:
         needed = self._needed(wanted | set(save or ()) | ({stop} if stop else set()), values)
         kept = {name: values[name] for name in wanted if name in values}
         held = wanted | kept.keys() | (start or {}).keys()
+        holes = Holes()
         with torch.no_grad():
             for node in self.nodes:
                 if node.name not in needed:
@@ -177,7 +178,8 @@ class Graph:
                     kept[node.name] = values[node.name]
                 for name in self._last_use.get(node.name, ()):
                     values.pop(name, None)
-                release_after(values.get(node.name))
+                if not over:  # else it lies where its input lay
+                    holes.after(values.get(node.name))
                 if node.name == stop:
                     break
         return kept

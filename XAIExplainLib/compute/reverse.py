@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from XAIExplainLib.allocator import release_after
+from XAIExplainLib.allocator import Holes
 from XAIExplainLib.compute.graph import Forth, Graph, operation, resolve, saved
 from XAIExplainLib.errors import XAIError
 
@@ -36,6 +36,8 @@ class Step:
         The nodes that what is asked for depends on; only these get a cotangent.
     samples : int
         The number of samples in this run.
+    owned : bool
+        Whether nobody else has the cotangent, so that it may be written over.
     """
 
     graph: Graph
@@ -43,6 +45,7 @@ class Step:
     values: Mapping[str, Any]
     path: set[str]
     samples: int
+    owned: bool = False
 
     def tensors(self) -> list[torch.fx.Node]:
         """The arguments that get a cotangent, each once."""
@@ -88,6 +91,8 @@ class Rule:
         forth, with a state, smaller than values, that `apply` reads as ``step.saved``.
     share : float
         Bytes of that state for one number of the operation's value.
+    fresh : bool
+        Whether what `apply` gives is made by it and kept by nobody: what comes next may write over it.
     """
 
     apply: Callable[[Step, Any], dict[str, torch.Tensor]]
@@ -96,6 +101,7 @@ class Rule:
     fits: Callable[[torch.fx.Node, set[str]], bool] | None = None
     forth: Forth | None = None
     share: float = 0.0
+    fresh: bool = False
 
 
 @dataclass
@@ -262,6 +268,8 @@ def walk(
         raise XAIError("The answer does not depend on this layer.", "Choose a layer between the input and the output.")
     known = {**graph.constants, **values}
     cotangents: dict[str, Any] = {end: seed}
+    owned: set[str] = set()  # those whose cotangent nobody else has
+    holes = Holes()
     with torch.no_grad():
         for node in reversed(graph.nodes):
             if node.name == start:
@@ -273,10 +281,18 @@ def walk(
                 check()
             if visit is not None:
                 visit(node.name, cotangent)
-            step = Step(graph, node, known, path, seed.shape[0])
-            for name, given in table.rule(node, path).apply(step, cotangent).items():
+            mine = node.name in owned and visit is None  # a visitor may have kept it
+            step = Step(graph, node, known, path, seed.shape[0], mine)
+            rule = table.rule(node, path)
+            fresh = rule.fresh or (mine and operation(node) == "getitem")
+            for name, given in rule.apply(step, cotangent).items():
+                if fresh and name not in cotangents:
+                    owned.add(name)
+                elif not fresh:
+                    owned.discard(name)
                 _accumulate(cotangents, node, name, given)
-                release_after(given)
+                if not mine:  # else it may lie where the other lay
+                    holes.after(given)
     if start not in cotangents:
         # Every way back passes an operation without derivative, such as argmax.
         raise XAIError(
