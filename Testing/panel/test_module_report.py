@@ -154,6 +154,32 @@ def test_views_are_left_as_they_were(panel: Any, tmp_path: Path, layout: str, mo
         panel.host.processEvents()
 
 
+def test_what_was_counted_of_the_map_is_on_its_page_and_no_name_of_a_node(panel: Any, tmp_path: Path) -> None:
+    import slicer
+    import vtk
+    from XAIExplainPanels import regions, tables
+
+    from Testing.panel.test_module_regions import segmentation
+
+    node, volume = shown(panel), panel.node.inputVolume
+    array = slicer.util.arrayFromVolume(node)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    inside = np.zeros(array.shape, bool)
+    inside[2:6, 7:12, 9:14] = True
+    atlas = segmentation({"rim": inside}, slicer.util.arrayFromVTKMatrix(matrix))
+    atlas.SetName(SECRET + " atlas")
+    panel.logic.regions.statistics([node], atlas)
+    tables.tableNode(regions.METRICS, SECRET + " against", [node], ["Result", "Mass inside", "Best Dice"],
+                     [["Grad-CAM", 0.6543, 0.4321], ["(chance)", 0.0123, 0.0234]])
+    text = saved(panel, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert SECRET not in text
+    share = 100 * np.abs(array[inside]).sum() / np.abs(array).sum()
+    for words in ("By segment", "rim", "(elsewhere)", f"{share:.3f}", "Against a segment", "This map", "0.654", "0.432",
+                  "Chance", "0.012"):  # fmt: skip
+        assert words in text, words
+
+
 def test_two_maps_make_two_sheets(panel: Any, tmp_path: Path) -> None:
     shown(panel)
     panel.chooseMethod("Occlusion")

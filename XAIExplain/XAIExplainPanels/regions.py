@@ -11,6 +11,7 @@ from XAIExplainPanels import exchange, record, tables
 from XAIExplainPanels.strength import stateOf
 
 KIND = "segments"
+METRICS = "metrics"  # the kind of the table of results against a segment
 TRUTH = (0.2, 1.0, 0.2)  # the color of its outline, which no map has
 TRUTH_OF = "XAIExplain.TruthOf"  # reference of a truth's node to its volume
 HIDDEN = "XAIExplain.HiddenTruth"

@@ -17,8 +17,6 @@ from XAIExplainPanels.plotLayouts import plotsShown
 from XAIExplainPanels.stepwise import letGo
 from XAIExplainPanels.tableSaving import saveTable
 
-METRICS = "metrics"
-
 
 class RegionsPanel(Panel):
     """Figures of the results that Compare has checked, by segment."""
@@ -184,9 +182,9 @@ class RegionsPanel(Panel):
         rows.append([_("(chance)"), chance, chance, chance, 2 * chance / (1 + chance)])
         name = _("{volume} results against {segment}").format(
             volume=maps[0].GetAttribute("XAIExplain.Volume") or "", segment=segment).strip()
-        tables.tableNode(METRICS, name, maps, [
+        tables.tableNode(regions.METRICS, name, maps, [
             _("Result"), _("Mass inside"), _("Peak inside"), _("AUPRC"), _("Best Dice")], rows)
-        self._shown = (METRICS, name)
+        self._shown = (regions.METRICS, name)
         self.say(_("How the positive relevance lies on {segment}: 1 is the best. A map that knows nothing reaches the "
                    "last row.").format(segment=segment))
         self.desk.refresh()
@@ -212,7 +210,7 @@ class RegionsPanel(Panel):
         node = tables.find(*self._shown)
         if node is not None:
             return node
-        mine = [node for node in tables.tables() if node.GetAttribute(tables.KIND) in (regions.KIND, METRICS)]
+        mine = [node for node in tables.tables() if node.GetAttribute(tables.KIND) in (regions.KIND, regions.METRICS)]
         return mine[0] if mine else None
 
     def _showTable(self):

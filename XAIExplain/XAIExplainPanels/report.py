@@ -15,6 +15,7 @@ from XAIExplainPanels.answerBars import answerRows
 from XAIExplainPanels.figures import duration, figure
 from XAIExplainPanels.methodCard import taxonomyWords
 from XAIExplainPanels.modelState import shownName
+from XAIExplainPanels.reportFigures import figureTables
 from XAIExplainPanels.resultPanel import GOOD_COMPLETENESS, number
 from XAIExplainPanels.strength import peakPosition, stateOf
 from XAIExplainPanels.usersViews import UsersViews
@@ -101,6 +102,7 @@ class Reporter:
             "scale": legend(mapNode),
             "words": mapWords(mapNode, bool(pictures)) + figureWords(found.get("diagnostics") or {}),
             "warnings": warnings + ([card["caution"]] if card.get("caution") else []),
+            "figures": figureTables(mapNode),
             "card": cardWords(card),
             "made": self._made(mapNode, found),
             "notes": notes,

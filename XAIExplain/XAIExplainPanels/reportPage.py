@@ -5,6 +5,8 @@ from html import escape
 
 from slicer.i18n import tr as _
 
+from XAIExplainPanels.figuresTable import tableText
+
 # Widths are in pixels of a page that is so many wide; a browser makes them parts of its own.
 WIDTH = 700
 SLICE_WIDTH = 228
@@ -67,6 +69,8 @@ def page(result):
             section(_("What the network answers"), bars(result["answer"]) + paragraphs(result["asked"]))
             + section(_("What the map shows"), scale(result["scale"]) + paragraphs(result["words"]))),
     ]
+    for title, titles, rows in result["figures"]:
+        parts.append(section(title, tableText(titles, rows, decimals=3)))
     if result["warnings"]:
         parts.append(section(_("Beware"), paragraphs(result["warnings"], "beware")))
     parts.append(columns(
