@@ -31,6 +31,8 @@ def opened(panel: Any) -> None:
     for section in everySection(panel.desk, hidden=True):
         section.collapsed = False
     panel.host.processEvents()
+    panel.desk.refresh()
+    panel.host.processEvents()
 
 
 def tabbed(panel: Any) -> list[Any]:

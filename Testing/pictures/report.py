@@ -29,6 +29,13 @@ def main(folder: Path = FOLDER) -> None:
         host.clickRow(desk.method.ui.methodTree, "Grad-CAM")
         host.click(desk.run.ui.applyButton)
         host.wait(lambda: not widget.logic.busy, 120, "the run does not end")
+        regions = desk.regions.ui
+        host.click(regions.regionsSection)
+        host.click(regions.truthButton)
+        host.click(regions.statisticsButton)
+        host.wait(lambda: regions.barsButton.visible, 60, "there are no figures")
+        host.click(regions.metricsButton)
+        host.wait(lambda: not regions.barsButton.visible, 60, "there are no measures")
         ui = desk.report.ui
         for panel in desk.panels:
             sections = [one for name, one in vars(panel.ui).items() if name.endswith("Section")]

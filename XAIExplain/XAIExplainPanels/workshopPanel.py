@@ -55,6 +55,7 @@ class WorkshopPanel(Panel):
     def onCollapsed(self, collapsed):
         """A section at the lower end of the panel would open where nobody sees it."""
         if not collapsed:
+            self.refresh()  # a section that opens shows what was hidden in it meanwhile
             self._timer.start()
         else:
             self._timer.stop()
