@@ -175,7 +175,7 @@ def test_what_was_counted_of_the_map_is_on_its_page_and_no_name_of_a_node(panel:
     text = saved(panel, tmp_path / "page.html").read_text(encoding="utf-8")
     assert SECRET not in text
     share = 100 * np.abs(array[inside]).sum() / np.abs(array).sum()
-    for words in ("By segment", "rim", "(elsewhere)", f"{share:.3f}", "Against a segment", "This map", "0.654", "0.432",
+    for words in ("By segment", "rim", "(elsewhere)", f"{share:.3g}", "Against a segment", "This map", "0.654", "0.432",
                   "Chance", "0.012"):  # fmt: skip
         assert words in text, words
 

@@ -205,6 +205,12 @@ def gone():
     return XAIError(_("A result or the segmentation was deleted meanwhile."), _("Choose them again."))
 
 
+def readable(rows):
+    """Titles and rows of one result's segments, short for a reader: without the result, volumes in cm\u00b3."""
+    titles = [_("Segment"), _("cm\u00b3"), _("Share %"), _("For %"), _("Mean"), _("Peak"), _("per mm\u00b3")]
+    return titles, [[row[1], row[2] / 1000, *row[3:]] for row in rows]
+
+
 def columns():
     """Titles of the table's columns."""
     return [_("Result"), _("Segment"), _("Volume (mm\u00b3)"), _("Share of relevance (%)"),

@@ -279,7 +279,6 @@ def statisticsText(node):
     maps = tables.mapsOf(node)
     names = comparison.labels(maps)
     short = {mapNode.GetName(): names[index] for index, mapNode in enumerate(maps)}
-    titles = [_("Segment"), _("cm\u00b3"), _("Share %"), _("For %"), _("Mean"), _("Peak"), _("per mm\u00b3")]
     results = list(dict.fromkeys(row[0] for row in rows))
     segments = list(dict.fromkeys(row[1] for row in rows))
     groups = []
@@ -290,5 +289,5 @@ def statisticsText(node):
     text = barsText(_("Share of the relevance"), groups)
     for result in results:
         text += "<p style='margin-top:6px; margin-bottom:2px'><b>{}</b></p>".format(escape(short.get(result, result)))
-        text += tableText(titles, [[row[1], row[2] / 1000, *row[3:]] for row in rows if row[0] == result])
+        text += tableText(*regions.readable([row for row in rows if row[0] == result]))
     return text

@@ -7,7 +7,8 @@ from XAIExplainPanels import regions, tables
 
 def figureTables(mapNode):
     """
-    Each as (title, titles, rows). Names of nodes, which may be names of people, are left out; those of segments stay.
+    Each as (title, titles, rows, decimals). Names of nodes, which may be names of people, are left out; segments keep
+    theirs.
     """
     found = []
     for node in tables.tables():
@@ -15,7 +16,7 @@ def figureTables(mapNode):
         rows = {regions.KIND: _bySegment, regions.METRICS: _against}.get(kind, _none)(node, mapNode)
         if rows:
             title = _("By segment") if kind == regions.KIND else _("Against a segment (1 is the best)")
-            found.append((title, *rows))
+            found.append((title, *rows, None if kind == regions.KIND else 3))
     return found
 
 
@@ -24,9 +25,9 @@ def _none(node, mapNode):
 
 
 def _bySegment(node, mapNode):
-    titles, rows = tables.rowsOf(node)
-    mine = [row[1:] for row in rows if row[0] == mapNode.GetName()]
-    return (titles[1:], mine) if mine else None
+    _titles, rows = tables.rowsOf(node)
+    mine = [row for row in rows if row[0] == mapNode.GetName()]
+    return regions.readable(mine) if mine else None
 
 
 def _against(node, mapNode):

@@ -69,8 +69,8 @@ def page(result):
             section(_("What the network answers"), bars(result["answer"]) + paragraphs(result["asked"]))
             + section(_("What the map shows"), scale(result["scale"]) + paragraphs(result["words"]))),
     ]
-    for title, titles, rows in result["figures"]:
-        parts.append(section(title, tableText(titles, rows, decimals=3)))
+    for title, titles, rows, decimals in result["figures"]:
+        parts.append(section(title, tableText(titles, rows, decimals)))
     if result["warnings"]:
         parts.append(section(_("Beware"), paragraphs(result["warnings"], "beware")))
     parts.append(columns(
