@@ -24,7 +24,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "M
           "M": 2**20, "G": 2**30}  # fmt: skip
 RESERVE = 512 * 2**20
 MOST_AT_ONCE = 32  # samples of one run
-QUICK_BYTES = 2**26  # of the largest value of a run on a processor
+QUICK_BYTES = 2**25  # of the largest value of a run on a processor: smaller than what leaves holes (allocator.BIG)
 # Convolutions copy their input into the layout that they like; measured at 1.3 to 1.9 of the graph's own tensors.
 WORKSPACE = 2.0
 MARGIN = 1.4  # of a walk's peak, for small tensors and what the allocator does not give back
