@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from XAIExplainLib.asking import asked
 from XAIExplainLib.compute.derivatives import DERIVATIVES
 from XAIExplainLib.compute.memory import PeakMemory, parse_memory
 from XAIExplainLib.compute.placement import enlarge
@@ -19,8 +20,6 @@ from XAIExplainLib.method import Attribution, Method, get_method
 from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
 from XAIExplainLib.question import Question
-from XAIExplainLib.target_combined import Head
-from XAIExplainLib.target_parsing import parse_target
 from XAIExplainLib.volume import Volume
 
 
@@ -78,15 +77,7 @@ def explain(
     """
     kind = get_method(method)
     settings = kind.check_parameters(parameters)
-    wanted = parse_target(target)
-    if not isinstance(model, Model):
-        model = Model(model)
-    if not isinstance(volume, Volume):
-        raise XAIError(f"A {type(volume).__name__} is no volume.", "Make one by load_volume(path) or Volume(array).")
-    if device is not None:
-        model.to(_device(device))
-    if isinstance(wanted, Head):
-        model = model.at_output(wanted.output)
+    model, wanted = asked(model, volume, target, device)
     began = time.perf_counter()
     with PeakMemory() as peak:
         prepared = model.prepare(volume)
@@ -167,15 +158,6 @@ def _placed(attribution: Attribution, prepared: Prepared) -> tuple[Volume, np.nd
     grid = geometry.moved(origin[::-1], shape[::-1], step[::-1])
     array = coarse.cpu().numpy()
     return Volume.on(grid, array[0] if len(array) == 1 else array), on_grid
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise XAIError(f"The device {device} cannot be used here.", "Give cpu, cuda or mps.") from error
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -313,6 +313,10 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence():
     values = volume.array
     with pytest.raises(XAIError, match="No map"):
         insertion_deletion(model, volume, [], 1)
+    with pytest.raises(XAIError, match="ndarray is no volume"):
+        insertion_deletion(model, values, values, 1)
+    with pytest.raises(XAIError, match="device"):
+        insertion_deletion(model, volume, values, 1, device="nowhere")
     with pytest.raises(XAIError, match="shape"):
         insertion_deletion(model, volume, values[1:], 1)
     with pytest.raises(XAIError, match="finite"):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from XAIExplainLib.asking import asked
 from XAIExplainLib.compute.graphs import graph_of
 from XAIExplainLib.errors import CancelledError, XAIError
 from XAIExplainLib.evaluation.localisation import Localisation, chance_levels, localisation
@@ -21,8 +22,6 @@ from XAIExplainLib.geometry import resample
 from XAIExplainLib.method import get_method, methods
 from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
-from XAIExplainLib.target_combined import Head
-from XAIExplainLib.target_parsing import parse_target
 from XAIExplainLib.volume import Volume
 
 _SLICES_AT_ONCE = 8
@@ -168,11 +167,7 @@ class Comparison:
         self, model: Model, volume: Volume, target: Any = None, truth: Volume | None = None,
         within: Volume | None = None, device: Any = None, memory: str | int | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
-        wanted = parse_target(target)
-        if device is not None:
-            model.to(usable_device(device))
-        if isinstance(wanted, Head):
-            model = model.at_output(wanted.output)  # one for all methods, with its graph
+        model, wanted = asked(model, volume, target, device)  # one for all methods, with its graph
         self.model, self.volume, self.target = model, volume, target
         self.memory, self.seed = memory, seed
         prepared = model.prepare(volume)
@@ -272,19 +267,6 @@ def chosen_methods(text: str) -> list[str]:
     if twice:
         raise XAIError(f"The method {twice} is named twice.", "Name each method once.")
     return names
-
-
-def usable_device(device: Any) -> torch.device:
-    """The device, once a tensor could be put there.
-
-    Raises
-    ------
-    XAIError
-        If it cannot be used here.
-    """
-    from XAIExplainLib.explaining import _device
-
-    return _device(device)
 
 
 def _timed_pass(model: Model, prepared: Prepared) -> tuple[torch.Tensor, float]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from XAIExplainLib.asking import asked
 from XAIExplainLib.compute.baselines import CHOICES, baseline
 from XAIExplainLib.compute.memory import parse_memory
 from XAIExplainLib.compute.replacing import Followed, Replacing
@@ -28,8 +29,6 @@ from XAIExplainLib.model import Model
 from XAIExplainLib.prepared import Prepared
 from XAIExplainLib.question import Question
 from XAIExplainLib.target import Score
-from XAIExplainLib.target_combined import Head
-from XAIExplainLib.target_parsing import parse_target
 from XAIExplainLib.volume import Volume, load_volume
 
 VOXELS = "voxels"
@@ -92,15 +91,7 @@ def insertion_deletion(
     settings = checked(baseline, partition, regions, steps, chances)
     if not given:
         raise XAIError("No map was given.", "Give the maps whose curves you want.")
-    wanted = parse_target(target)
-    if not isinstance(model, Model):
-        model = Model(model)
-    if device is not None:
-        from XAIExplainLib.explaining import _device
-
-        model.to(_device(device))
-    if isinstance(wanted, Head):
-        model = model.at_output(wanted.output)
+    model, wanted = asked(model, volume, target, device)
     prepared = model.prepare(volume)
     read = [read_map(one, volume) for one in given]
     question = Question(model, prepared, wanted, parse_memory(memory), seed, progress, cancel)
